@@ -1,0 +1,1 @@
+"""How good a detector is, and how much identity its features hold."""

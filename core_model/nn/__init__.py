@@ -1,0 +1,1 @@
+"""Networks: encoder, masked autoencoder, gradient reversal, the IAT model."""

@@ -1,0 +1,1 @@
+"""All that crosses the wire between server and site."""

@@ -1,0 +1,1 @@
+"""A site: trains on its own faces and sends only what consent and its own caps allow."""
