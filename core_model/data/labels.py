@@ -57,7 +57,9 @@ def read_labels(path: Path) -> Labels:
     with path.open(newline="", encoding="utf-8") as f:
         reader = csv.reader(f)
         header = next(reader, [])
-        if header[:1] != ["frame"] or not all(h[:2] == "AU" and h[2:].isdigit() for h in header[1:]):
+        if header[:1] != ["frame"] or not all(
+            h[:2] == "AU" and h[2:].isdigit() for h in header[1:]
+        ):
             raise ValueError(f"{path}: expected a header 'frame,AU1,...', got {header[:4]}")
         aus = tuple(int(h[2:]) for h in header[1:])
         if check_aus(aus) != aus:

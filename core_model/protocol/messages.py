@@ -1,0 +1,104 @@
+"""What the server asks of a site and what a site answers. Nothing else crosses the wire."""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from core_model.config import EncoderConfig, Purpose, Settings, TrainingConfig
+from core_model.schema import Arrays
+
+
+class Weighting(enum.StrEnum):
+    """How much each site counts in the average.
+
+    ``SITE`` uses the public weight agreed at enrolment. ``FRAMES`` uses the number of labelled
+    frames for each AU, which the site must then send: counts are data too.
+    """
+
+    SITE = "site"
+    FRAMES = "frames"
+
+
+class RoundPlan(Settings):
+    """What the server asks a site to do in one round. All of it is public."""
+
+    run_id: str = Field(min_length=1)
+    round: int = Field(ge=1)
+    num_rounds: int = Field(ge=1)  # of this purpose; the learning rate follows round / num_rounds
+    nonce: str = Field(pattern="^[0-9a-f]{32}$")  # new for each site and round
+    seed: int = Field(ge=0)
+    model_in: str = Field(pattern="^[0-9a-f]{64}$")  # digest of the weights that come along
+    encoder: EncoderConfig
+    action_units: tuple[int, ...]  # rows of the AU head
+    training: TrainingConfig
+    weighting: Weighting = Weighting.SITE
+    min_subjects: int = Field(1, ge=1)  # fewer people at a site: no update
+    tree_size: int = Field(0, ge=0)  # of the site's consent log when the server last saw it
+
+    @property
+    def purpose(self) -> Purpose:
+        """What the subjects must have agreed to."""
+        return self.training.purpose
+
+
+@dataclass(frozen=True)
+class RoundRequest:
+    """A plan and the shared weights to start from."""
+
+    plan: RoundPlan
+    arrays: Arrays
+
+
+@dataclass(frozen=True)
+class SiteUpdate:
+    """A site's answer: shared weights after the round and a signed attestation about them.
+
+    ``labelled_aus`` are the AUs whose rows the site trained; ``labelled_frames`` counts frames for
+    each AU (for pretraining: key 0, all frames) and is empty unless the plan weights by frames.
+    """
+
+    site_id: str
+    arrays: Arrays
+    attestation: bytes  # DSSE envelope
+    labelled_aus: tuple[int, ...] = ()
+    labelled_frames: Mapping[int, int] = field(default_factory=dict)
+
+
+class RefusalCode(enum.IntEnum):
+    """Why a site gives no update, or the server leaves one out. Only the code crosses the wire."""
+
+    # A site refuses a round.
+    PLAN_NOT_ALLOWED = 201  # beyond the site's own caps
+    NO_CONSENTED_DATA = 202
+    TOO_FEW_SUBJECTS = 203
+    CONSENT_CHANGED = 204  # withdrawn or expired while training
+    REQUEST_DAMAGED = 205  # weights are not those that the plan names
+    SITE_FAULT = 299  # see the site's own log
+    # The server refuses an update.
+    NOT_ENROLLED = 301
+    WRONG_WEIGHTS = 302  # names, shapes, types, finite
+    BAD_SIGNATURE = 303
+    WRONG_ROUND = 304  # run, round, nonce, purpose, model
+    WRONG_UPDATE = 305  # the attestation is about other bytes
+    LOG_NOT_GROWN = 306  # the consent log was rewritten or cut
+    WRONG_LABELS = 307  # AUs that the site is not enrolled for
+    ANSWERED_TWICE = 308
+    NO_ANSWER = 399
+
+
+def digest(arrays: Arrays) -> str:
+    """Return SHA-256 (hex) over names, types, shapes and bytes, in the order of names."""
+    h = hashlib.sha256()
+    for name in sorted(arrays):
+        array: NDArray[np.float32] = np.ascontiguousarray(arrays[name])
+        header = f"{name}\0{array.dtype.str}\0{','.join(map(str, array.shape))}\0"
+        h.update(len(header).to_bytes(4, "big") + header.encode())
+        h.update(array.data)
+    return h.hexdigest()
