@@ -1,1 +1,1 @@
-"""What is learned: the MAE encoder and identity adversarial training. Knows no Flower and no consent."""
+"""What is learned: MAE encoder and identity adversarial training. Knows no consent."""

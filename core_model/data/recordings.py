@@ -21,7 +21,7 @@ COLUMNS = ("recording_id", "subject_id", "frames", "labels", "licence")
 
 
 class Recording(BaseModel):
-    """One continuous recording of one subject. ``subject_id`` is local and never leaves the site."""
+    """One continuous recording of one subject. ``subject_id`` never leaves the site."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     recording_id: str = Field(min_length=1)
