@@ -28,6 +28,9 @@ class EncoderConfig(Settings):
     depth: int = Field(12, gt=0)
     num_heads: int = Field(3, gt=0)
     mlp_ratio: float = Field(4.0, gt=0)
+    # The paper's ViT is plain. A small encoder learns far sooner with these two (docs/adr/0003).
+    stem: Literal["patch", "convolution"] = "patch"
+    pooling: Literal["mean", "weighted"] = "mean"
 
     @model_validator(mode="after")
     def _fits(self) -> EncoderConfig:
@@ -35,6 +38,8 @@ class EncoderConfig(Settings):
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
             )
+        if self.stem == "convolution" and self.patch_size != 16:
+            raise ValueError(f"the convolution stem has patch_size 16, not {self.patch_size}")
         if self.embed_dim % self.num_heads or self.embed_dim % 4:
             raise ValueError(f"embed_dim {self.embed_dim} must divide by num_heads and by 4")
         return self
@@ -47,7 +52,7 @@ class EncoderConfig(Settings):
 
 _SIZES: dict[Size, tuple[int, int, int, int]] = {
     # (embed_dim, depth, num_heads, patch_size)
-    "micro": (96, 4, 3, 8),  # for tests and the demo: 0.5 M weights
+    "micro": (128, 2, 4, 16),  # for tests and the demo: 0.6 M weights
     "tiny": (192, 12, 3, 16),
     "small": (384, 12, 6, 16),
     "base": (768, 12, 12, 16),
@@ -60,7 +65,13 @@ def encoder_config(size: Size, image_size: int | None = None) -> EncoderConfig:
     dim, depth, heads, patch = _SIZES[size]
     pixels = image_size or (64 if size == "micro" else 224)
     return EncoderConfig(
-        image_size=pixels, patch_size=patch, embed_dim=dim, depth=depth, num_heads=heads
+        image_size=pixels,
+        patch_size=patch,
+        embed_dim=dim,
+        depth=depth,
+        num_heads=heads,
+        stem="convolution" if size == "micro" else "patch",
+        pooling="weighted" if size == "micro" else "mean",
     )
 
 

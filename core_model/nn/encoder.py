@@ -9,6 +9,7 @@ Shapes: N = batch, L = patches, K = patches kept, D = feature dimension.
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -30,7 +31,7 @@ def sincos_positions(side: int, dim: int) -> Tensor:
     return torch.cat([across, down], dim=1).float()
 
 
-class Patches(nn.Module):
+class PatchStem(nn.Module):
     """Cut an image into patches and project each one. Shape: (N, 3, H, W) -> (N, L, D)."""
 
     def __init__(self, config: EncoderConfig) -> None:
@@ -42,6 +43,30 @@ class Patches(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Project the patches, row by row."""
         return self.project(images).flatten(2).transpose(1, 2)
+
+
+class ConvolutionStem(nn.Module):
+    """Early convolutions (Xiao et al., arXiv 2106.14881). Shape: (N, 3, H, W) -> (N, L, D).
+
+    Four steps of stride 2 make patches of 16 pixels. Group norm: no example sees another.
+    """
+
+    def __init__(self, config: EncoderConfig) -> None:
+        super().__init__()
+        widths = [3, *(max(8, config.embed_dim * share // 16) for share in (3, 6, 12, 16))]
+        steps: list[nn.Module] = []
+        for before, after in pairwise(widths):
+            steps += [
+                nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1),
+                nn.GroupNorm(8, after),
+                nn.GELU(),
+            ]
+        steps.append(nn.Conv2d(widths[-1], config.embed_dim, kernel_size=1))
+        self.steps = nn.Sequential(*steps)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return patch tokens, row by row."""
+        return self.steps(images).flatten(2).transpose(1, 2)
 
 
 class FixedPositions(nn.Module):
@@ -70,6 +95,30 @@ class ClassToken(nn.Module):
         return torch.cat([self.token.expand(tokens.shape[0], -1, -1), tokens], dim=1)
 
 
+class MeanPool(nn.Module):
+    """Average the patch tokens, as the paper does. Shape: (N, L, D) -> (N, D)."""
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Average."""
+        return patches.mean(dim=1)
+
+
+class WeightedPool(nn.Module):
+    """Average with a learned weight for each place and feature. Shape: (N, L, D) -> (N, D).
+
+    Faces are aligned, so a place in the image is a place in the face. A plain mean hides one moving
+    lip corner among all patches: a small encoder needs many more steps to find it (docs/adr/0003).
+    """
+
+    def __init__(self, num_patches: int, dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(num_patches, dim))
+
+    def forward(self, patches: Tensor) -> Tensor:
+        """Average."""
+        return (patches * self.weight).mean(dim=1)
+
+
 class Encoder(nn.Module):
     """Vision transformer encoder, the same in pretraining and in fine-tuning."""
 
@@ -77,13 +126,18 @@ class Encoder(nn.Module):
         super().__init__()
         dim = config.embed_dim
         self.config = config
-        self.patches = Patches(config)
+        self.patches: nn.Module = PatchStem(config)
+        if config.stem == "convolution":
+            self.patches = ConvolutionStem(config)
         self.positions = FixedPositions(config.image_size // config.patch_size, dim)
         self.class_token = ClassToken(dim)
         rates = torch.linspace(0, drop_path, config.depth).tolist()
         self.blocks = nn.Sequential(
             *(transformer_block(dim, config.num_heads, config.mlp_ratio, rate) for rate in rates)
         )
+        self.pool: nn.Module = MeanPool()
+        if config.pooling == "weighted":
+            self.pool = WeightedPool(config.num_patches, dim)
         self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         initialise(self)
 
@@ -96,9 +150,9 @@ class Encoder(nn.Module):
         return self.blocks(self.class_token(patches))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode faces: the normalised mean of the patch tokens. Shape: (N, 3, H, W) -> (N, D)."""
+        """Encode faces: the normalised pool of the patch tokens. Shape: (N, 3, H, W) -> (N, D)."""
         x = self.tokens(self.embed(images))  # (N, L + 1, D)
-        return self.norm(x[:, 1:].mean(dim=1))
+        return self.norm(self.pool(x[:, 1:]))
 
 
 def transformer_block(dim: int, num_heads: int, mlp_ratio: float, drop_path: float = 0.0) -> Block:

@@ -8,6 +8,8 @@ Shapes: N = batch, L = patches, K = patches kept, P = patch side in pixels.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -109,15 +111,28 @@ class MaskedAutoencoder(nn.Module):
 
     def forward(self, images: Tensor, order: Tensor) -> Tensor:
         """Draw the patches. Shapes: images (N, 3, H, W), order (N, L) -> (N, L, P * P * 3)."""
-        x = self.encoder.embed(images)
+        # Hidden pixels are blanked first: a convolution stem would carry them to its neighbours.
+        x = self.encoder.embed(images * self.visible(order, images.shape[-1]))
         kept = order[:, : self.num_kept, None].expand(-1, -1, x.shape[-1])
         x = self.encoder.norm(self.encoder.tokens(x.gather(1, kept)))  # (N, K + 1, D)
         return self.decoder(x, order)
 
+    def masked(self, order: Tensor) -> Tensor:
+        """Return 1 for each hidden patch, 0 for each kept one. Shape: (N, L)."""
+        return torch.ones(order.shape, device=order.device).scatter_(
+            1, order[:, : self.num_kept], 0.0
+        )
+
+    def visible(self, order: Tensor, image_size: int) -> Tensor:
+        """Return 1 for each pixel of a kept patch, else 0. Shape: (N, 1, S, S)."""
+        side = math.isqrt(order.shape[1])
+        kept = 1 - self.masked(order).view(-1, 1, side, side)
+        pixels = image_size // side
+        return kept.repeat_interleave(pixels, dim=2).repeat_interleave(pixels, dim=3)
+
     def loss(self, images: Tensor, order: Tensor) -> Tensor:
         """Return the masked pixel loss. Shapes as in ``forward``; a scalar."""
-        masked = torch.ones_like(order, dtype=images.dtype)
-        masked.scatter_(1, order[:, : self.num_kept], 0.0)
+        masked = self.masked(order)
         patches = patchify(images, self.encoder.config.patch_size)
         return masked_pixel_loss(
             self(images, order), patches, masked, normalise=self.config.normalise_pixels
