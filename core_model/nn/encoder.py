@@ -53,12 +53,12 @@ class ConvolutionStem(nn.Module):
 
     def __init__(self, config: EncoderConfig) -> None:
         super().__init__()
-        widths = [3, *(max(8, config.embed_dim * share // 16) for share in (3, 6, 12, 16))]
+        widths = [3, *(config.embed_dim * share // 16 for share in (3, 6, 12, 16))]
         steps: list[nn.Module] = []
         for before, after in pairwise(widths):
             steps += [
                 nn.Conv2d(before, after, kernel_size=3, stride=2, padding=1),
-                nn.GroupNorm(8, after),
+                nn.GroupNorm(4, after),
                 nn.GELU(),
             ]
         steps.append(nn.Conv2d(widths[-1], config.embed_dim, kernel_size=1))

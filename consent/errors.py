@@ -1,0 +1,58 @@
+"""Errors of the consent package.
+
+* ConsentError
+  * KeyFileError              a key file is missing, readable by others, or not a key
+  * MalformedError            bytes are not of the format that they claim
+  * BadSignatureError         a signature does not match its text and key
+  * ProofError                a Merkle proof does not verify
+  * LogDamagedError           a log does not agree with itself; names the entry
+  * LogRolledBackError        a log is older than, or not an extension of, what was seen before
+  * AttestationError          an attestation does not fit the round it came with; has a ``code``
+  * ConsentChangedError       consent ended while its data was in use
+"""
+
+from __future__ import annotations
+
+
+class ConsentError(Exception):
+    """Base of all consent errors."""
+
+
+class KeyFileError(ConsentError):
+    """A key file is missing, readable by others, or not a key."""
+
+
+class MalformedError(ConsentError):
+    """Bytes are not of the format that they claim."""
+
+
+class BadSignatureError(ConsentError):
+    """A signature does not match its text and key."""
+
+
+class ProofError(ConsentError):
+    """A Merkle proof does not verify."""
+
+
+class LogDamagedError(ConsentError):
+    """A log does not agree with itself."""
+
+
+class LogRolledBackError(ConsentError):
+    """A log is older than, or not an extension of, what was seen before."""
+
+
+class AttestationError(ConsentError):
+    """An attestation does not fit the round it came with.
+
+    ``code`` is one of wrong_site, wrong_round, wrong_purpose, wrong_model, wrong_update,
+    too_few_subjects.
+    """
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(f"{code}: {detail}")
+        self.code = code
+
+
+class ConsentChangedError(ConsentError):
+    """Consent ended while its data was in use. Tells how many people, never who."""

@@ -1,0 +1,151 @@
+"""Ed25519 keys with names, written as C2SP verifier keys. A private key never leaves its file.
+
+Format of a verifier key: ``<name>+<8 hex of key id>+<base64 of type and public key>`` (C2SP
+signed-note, "Verifier keys"). All keys of a site are named ``<site>/<role>``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+from consent.errors import BadSignatureError, KeyFileError, MalformedError
+
+ED25519 = 0x01
+_NAME = re.compile(r"[^\s+]+")
+
+
+@dataclass(frozen=True)
+class VerifierKey:
+    """A name and a public key.
+
+    Raises:
+        MalformedError: The name is empty or holds white space or ``+``; the key is not 32 bytes.
+    """
+
+    name: str
+    public: bytes
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or len(self.public) != 32:
+            raise MalformedError(f"not a name and an Ed25519 key: {self.name!r}")
+
+    @property
+    def key_id(self) -> bytes:
+        """Four bytes that tell keys apart (C2SP signed-note, "Signatures")."""
+        text = self.name.encode() + b"\n" + bytes([ED25519]) + self.public
+        return hashlib.sha256(text).digest()[:4]
+
+    @property
+    def vkey(self) -> str:
+        """The key as text, to be handed out."""
+        data = base64.b64encode(bytes([ED25519]) + self.public).decode()
+        return f"{self.name}+{self.key_id.hex()}+{data}"
+
+    @classmethod
+    def parse(cls, vkey: str) -> VerifierKey:
+        """Read a key from its text.
+
+        Raises:
+            MalformedError: The text is not a verifier key, or its key id is of another key.
+        """
+        parts = vkey.split("+", 2)
+        try:
+            raw = base64.b64decode(parts[2], validate=True)
+            if base64.b64encode(raw).decode() != parts[2] or raw[:1] != bytes([ED25519]):
+                raise MalformedError("expected a key of type 1 (Ed25519)")
+            key = cls(parts[0], raw[1:])
+        except (IndexError, binascii.Error, UnicodeEncodeError) as e:
+            raise MalformedError("expected NAME+KEYID+KEY, a C2SP verifier key") from e
+        if key.key_id.hex() != parts[1]:
+            raise MalformedError(f"{parts[0]}: the key id does not belong to the key")
+        return key
+
+    def check(self, message: bytes, signature: bytes) -> None:
+        """Check a signature.
+
+        Raises:
+            BadSignatureError: It does not match.
+        """
+        try:
+            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+        except (InvalidSignature, ValueError) as e:
+            raise BadSignatureError(f"bad signature by {self.name}") from e
+
+
+@dataclass(frozen=True)
+class SigningKey:
+    """A name and a private key. ``repr`` shows the name alone."""
+
+    name: str
+    private: Ed25519PrivateKey = field(repr=False)
+
+    @classmethod
+    def generate(cls, name: str) -> SigningKey:
+        """Make a new key."""
+        return cls(name, Ed25519PrivateKey.generate())
+
+    @classmethod
+    def from_seed(cls, name: str, seed: bytes) -> SigningKey:
+        """Make the key of a seed of 32 bytes. For simulations, where runs must be repeatable."""
+        return cls(name, Ed25519PrivateKey.from_private_bytes(seed))
+
+    @property
+    def verifier(self) -> VerifierKey:
+        """The public half."""
+        return VerifierKey(self.name, self.private.public_key().public_bytes_raw())
+
+    def sign(self, message: bytes) -> bytes:
+        """Sign. 64 bytes."""
+        return self.private.sign(message)
+
+    def save(self, path: Path) -> None:
+        """Write the key to a new file that only its owner can read.
+
+        Raises:
+            KeyFileError: The file exists.
+        """
+        pem = self.private.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+        try:
+            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError as e:
+            raise KeyFileError(f"{path} exists: a key is never overwritten") from e
+        with os.fdopen(handle, "wb") as f:
+            f.write(f"# {self.name}\n".encode() + pem)
+
+    @classmethod
+    def load(cls, path: Path) -> SigningKey:
+        """Read a key that ``save`` wrote.
+
+        Raises:
+            KeyFileError: The file is missing, readable by others, or not a key.
+        """
+        try:
+            mode = path.stat().st_mode
+            data = path.read_bytes()
+        except OSError as e:
+            raise KeyFileError(f"{path}: cannot be read ({e.strerror})") from e
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise KeyFileError(f"{path} can be read by others; run: chmod 600 {path}")
+        name, _, pem = data.partition(b"\n")
+        try:
+            private = serialization.load_pem_private_key(pem, password=None)
+        except ValueError as e:
+            raise KeyFileError(f"{path}: not a private key") from e
+        if not isinstance(private, Ed25519PrivateKey) or not name.startswith(b"# "):
+            raise KeyFileError(f"{path}: not an Ed25519 key that Omote wrote")
+        return cls(name[2:].decode(), private)
