@@ -116,8 +116,13 @@ class FinetuneConfig(Settings):
     )
     drop_path: float = Field(0.1, ge=0, lt=1)
     reversal_scale: float = Field(2.0, ge=0)  # the paper's lambda, constant; 0 is plain fine-tuning
+    # absolute: the scale times the gradient of the identity loss (the paper). relative: the scale
+    # times the length of the AU gradient at the feature, so that it means the same for any loss.
+    reversal: Literal["absolute", "relative"] = "absolute"
     identity_loss: Literal["bce_onehot", "ce"] = "bce_onehot"  # the paper's, or cross-entropy
     identity_learning_rate: float = Field(1.0, gt=0)  # of the identity head, times the peak
+    identity_steps: int = Field(1, gt=0)  # of the identity head for each step of the encoder
+    head_start: float = Field(0.0, ge=0, lt=1)  # share of the run before the reversal begins
     augment: bool = True
 
 

@@ -40,7 +40,10 @@ class IATModel(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return AU and identity logits. Shapes: (N, 3, H, W) -> (N, A), (N, S)."""
-        features = self.encoder(images)  # (N, D)
+        return self.heads(self.encoder(images))
+
+    def heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Return AU and identity logits. Shapes: (N, D) -> (N, A), (N, S)."""
         return self.au_head(features), self.identity_head(self.reversal(features))
 
 

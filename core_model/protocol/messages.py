@@ -30,8 +30,9 @@ class RoundPlan(Settings):
     """What the server asks a site to do in one round. All of it is public."""
 
     run_id: str = Field(min_length=1)
-    round: int = Field(ge=1)
-    num_rounds: int = Field(ge=1)  # of this purpose; the learning rate follows round / num_rounds
+    round: int = Field(ge=1)  # of the run
+    round_of_purpose: int = Field(ge=1)  # of this purpose, at most num_rounds
+    num_rounds: int = Field(ge=1)  # of this purpose; the learning rate follows their ratio
     nonce: str = Field(pattern="^[0-9a-f]{32}$")  # new for each site and round
     seed: int = Field(ge=0)
     model_in: str = Field(pattern="^[0-9a-f]{64}$")  # digest of the weights that come along
@@ -46,6 +47,13 @@ class RoundPlan(Settings):
     def purpose(self) -> Purpose:
         """What the subjects must have agreed to."""
         return self.training.purpose
+
+    @property
+    def span(self) -> tuple[float, float]:
+        """Which part of this purpose's training the round is, from 0 to 1."""
+        return (
+            self.round_of_purpose - 1
+        ) / self.num_rounds, self.round_of_purpose / self.num_rounds
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,84 @@
+"""Model weights on disk: safetensors, and a JSON manifest that says what they are. No pickle.
+
+``model.safetensors`` holds the weights, ``model.safetensors.json`` the manifest with their digest.
+Each is written whole or not at all, the manifest last; both must agree when read.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from core_model.config import EncoderConfig, Settings
+from core_model.protocol.messages import digest
+from core_model.schema import Arrays, ParameterSchema, SchemaError
+
+
+class CheckpointError(Exception):
+    """A checkpoint is torn, was swapped, or is not one."""
+
+
+class CheckpointManifest(Settings):
+    """What the weights are and where they come from."""
+
+    format: Literal[1] = 1
+    digest: str = Field(pattern="^[0-9a-f]{64}$")  # of names, shapes and bytes
+    weights: ParameterSchema
+    encoder: EncoderConfig
+    action_units: tuple[int, ...]
+    licence: str = "Apache-2.0"
+    run_id: str | None = None
+    round: int = Field(0, ge=0)  # 0: initial weights
+    parent: str | None = None  # digest of the weights that these were trained from
+
+
+def manifest_path(path: Path) -> Path:
+    """Return where the manifest of ``path`` lies."""
+    return path.with_name(path.name + ".json")
+
+
+def save_checkpoint(path: Path, arrays: Arrays, manifest: CheckpointManifest) -> None:
+    """Write weights and manifest.
+
+    Raises:
+        CheckpointError: The manifest is of other weights.
+    """
+    if digest(arrays) != manifest.digest:
+        raise CheckpointError(f"{path}: the manifest is of other weights")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
+    save_file(arrays, draft)
+    draft.replace(path)
+    draft.write_text(manifest.model_dump_json(indent=2) + "\n")
+    draft.replace(manifest_path(path))
+
+
+def load_checkpoint(path: Path) -> tuple[Arrays, CheckpointManifest]:
+    """Read weights and manifest, and check that they belong together.
+
+    Raises:
+        CheckpointError: One is missing or damaged, or they do not agree. Says which and why.
+    """
+    try:
+        text = manifest_path(path).read_text()
+        manifest = CheckpointManifest.model_validate_json(text)
+        arrays: Arrays = load_file(path)
+    except OSError as e:
+        raise CheckpointError(f"{e.filename or path}: cannot be read ({e.strerror})") from e
+    except (ValidationError, SafetensorError) as e:
+        raise CheckpointError(f"{path}: damaged or not a checkpoint of Omote: {e}") from e
+    if (found := digest(arrays)) != manifest.digest:
+        raise CheckpointError(
+            f"{path}: expected weights {manifest.digest[:12]}, found {found[:12]}; "
+            "weights and manifest are of different checkpoints"
+        )
+    try:
+        manifest.weights.check(arrays)
+    except SchemaError as e:
+        raise CheckpointError(f"{path}: {e}") from e
+    return arrays, manifest

@@ -1,0 +1,53 @@
+"""The Flower ClientApp: unpack, run the round, pack. Nothing about data leaves in an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from flwr.app import Context, Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from core_model.protocol.messages import RefusalCode
+from core_model.protocol.records import (
+    RecordError,
+    decode_request,
+    encode_refusal,
+    encode_site_id,
+    encode_update,
+)
+from fl_client.errors import RoundRefusedError
+from fl_client.round import run_round
+from fl_client.site import Site, open_site
+
+
+def make_app(site_of: Callable[[Context], Site]) -> ClientApp:
+    """Return the app; ``site_of`` finds the site of a Flower context."""
+    app = ClientApp()
+
+    @app.query("site")
+    def tell_site(message: Message, context: Context) -> Message:
+        return Message(encode_site_id(site_of(context).site_id), reply_to=message)
+
+    @app.train()
+    def train(message: Message, context: Context) -> Message:
+        return Message(_answer(message, site_of(context)), reply_to=message)
+
+    return app
+
+
+def _answer(message: Message, site: Site) -> RecordDict:
+    try:
+        return encode_update(run_round(decode_request(message.content), site))
+    except RoundRefusedError as e:
+        return encode_refusal(e.code)
+    except RecordError:
+        return encode_refusal(RefusalCode.REQUEST_DAMAGED)
+
+
+def _configured_site(context: Context) -> Site:
+    """Open the site.toml that the operator gave this node: ``--node-config 'site="PATH"'``."""
+    return open_site(Path(str(context.node_config["site"])))
+
+
+app = make_app(_configured_site)

@@ -1,0 +1,55 @@
+"""Which recordings take part in a round: the site's list joined with the gate's ruling."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from consent.gate import ConsentGate, Ruling
+from consent.model import Purpose
+from core_model.data.recordings import Recording
+from core_model.protocol.messages import RefusalCode, RoundPlan
+from fl_client.errors import RoundRefusedError
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Recordings that may be used, and the ruling that allows it."""
+
+    recordings: tuple[Recording, ...]
+    ruling: Ruling
+
+    def assets(self) -> Iterable[tuple[bytes, int]]:
+        """Yield the hash of each recording and the log entry that allows its use."""
+        for recording in self.recordings:
+            yield recording_digest(recording.frames), self.ruling.entries[recording.subject_id]
+
+
+def select(
+    recordings: Sequence[Recording], gate: ConsentGate, plan: RoundPlan, min_subjects: int
+) -> Selection:
+    """Keep the recordings of people whose consent covers the plan's purpose now.
+
+    Raises:
+        RoundRefusedError: Nobody is left, or too few people.
+    """
+    usable = [r for r in recordings if plan.purpose == "pretraining" or r.labels is not None]
+    ruling = gate.rule({r.subject_id for r in usable}, Purpose(plan.purpose))
+    kept = tuple(r for r in usable if r.subject_id in ruling.allowed)
+    if not kept:
+        raise RoundRefusedError(RefusalCode.NO_CONSENTED_DATA, "nobody agrees to this purpose")
+    if len({r.subject_id for r in kept}) < min_subjects:
+        raise RoundRefusedError(RefusalCode.TOO_FEW_SUBJECTS, f"fewer than {min_subjects} people")
+    return Selection(kept, ruling)
+
+
+@lru_cache(maxsize=100_000)
+def recording_digest(frames: Path) -> bytes:
+    """Return SHA-256 over the names and bytes of a recording's frames. Read once a process."""
+    h = hashlib.sha256()
+    for path in sorted(frames.glob("*.png")):
+        h.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return h.digest()

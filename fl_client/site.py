@@ -1,0 +1,54 @@
+"""A site, opened: everything that a round needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from consent.gate import ConsentGate
+from consent.keys import SigningKey
+from consent.log import Clock, ConsentLog
+from core_model.data.recordings import Recording, read_recordings
+from core_model.training.device import pick_device
+from fl_client.config import SiteConfig, load_site_config
+
+
+@dataclass(frozen=True)
+class Site:
+    """Configuration, recordings, gate, key and device of one site."""
+
+    config: SiteConfig
+    recordings: tuple[Recording, ...]
+    gate: ConsentGate
+    key: SigningKey
+    device: torch.device
+    clock: Clock
+
+    @property
+    def site_id(self) -> str:
+        """The site's public name."""
+        return self.config.site_id
+
+
+def open_site(path: Path, clock: Clock = lambda: datetime.now(UTC)) -> Site:
+    """Open the site of a site.toml.
+
+    Raises:
+        SiteConfigError: The file is not right.
+        KeyFileError: The key cannot be used.
+        ValueError: A list of recordings or the device is not right.
+    """
+    config = load_site_config(path)
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    return Site(
+        config=config,
+        recordings=tuple(r for listing in config.recordings for r in read_recordings(listing)),
+        gate=ConsentGate(ConsentLog(config.consent_log), clock),
+        key=SigningKey.load(config.site_key),
+        device=pick_device(config.device),
+        clock=clock,
+    )

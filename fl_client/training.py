@@ -1,0 +1,112 @@
+"""The model of a round at a site: shared weights from the server, local ones from the site."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from core_model.config import FinetuneConfig, PretrainConfig
+from core_model.data.frames import FrameDataset
+from core_model.data.recordings import Recording
+from core_model.nn.iat import IATModel
+from core_model.nn.mae import MaskedAutoencoder
+from core_model.nn.weights import get_arrays, schema_of, set_arrays
+from core_model.protocol.messages import RoundPlan, RoundRequest
+from core_model.schema import Arrays, ParameterSchema, Role
+from core_model.training.finetune import finetune
+from core_model.training.log import TrainingLog
+from core_model.training.pretrain import pretrain
+from core_model.training.seeds import derive_seed
+from fl_client.local_state import LocalState
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model after local training, split in what may leave and what may not."""
+
+    shared: Arrays
+    local: Arrays
+    dataset: FrameDataset
+    log: TrainingLog
+
+
+def train(
+    request: RoundRequest,
+    recordings: tuple[Recording, ...],
+    labelled_aus: tuple[int, ...],
+    state: LocalState,
+    device: torch.device,
+    seed: int,
+) -> Trained:
+    """Train for one round.
+
+    Args:
+        request: Plan and shared weights.
+        recordings: Of people who agreed.
+        labelled_aus: AUs whose rows of the AU head may change.
+        state: The site's local weights.
+        device: Where to train.
+        seed: Of all chance in this round.
+
+    Raises:
+        SchemaError: The request does not hold exactly the shared weights.
+        ValueError: No frame can be used.
+    """
+    plan = request.plan
+    aus = plan.action_units if plan.purpose == "finetuning" else ()
+    dataset = FrameDataset(recordings, plan.encoder.image_size, aus)
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, "fresh local weights"))
+        model = _model(plan, len(dataset.subjects))
+    schema = schema_of(model)
+    shared, local = _split(schema, plan)
+    shared.check(request.arrays)
+    set_arrays(model, request.arrays)
+    set_arrays(model, state.load(schema, dataset.subjects, get_arrays(model, local)))
+    log = _run(model, dataset, plan, device, derive_seed(seed, "training"))
+    arrays = get_arrays(model, shared)
+    keep_rows(arrays, request.arrays, shared, plan.action_units, labelled_aus)
+    return Trained(arrays, get_arrays(model, local), dataset, log)
+
+
+def keep_rows(
+    arrays: Arrays,
+    received: Arrays,
+    schema: ParameterSchema,
+    action_units: tuple[int, ...],
+    labelled_aus: tuple[int, ...],
+) -> None:
+    """Put back, in place, the rows of the AU head for AUs that this site does not label."""
+    foreign = [row for row, au in enumerate(action_units) if au not in labelled_aus]
+    for spec in schema.parameters:
+        if spec.role is Role.AU_HEAD:
+            arrays[spec.name][foreign] = received[spec.name][foreign]
+
+
+def _model(plan: RoundPlan, num_identities: int) -> IATModel | MaskedAutoencoder:
+    if isinstance(plan.training, FinetuneConfig):
+        return IATModel(plan.encoder, plan.action_units, num_identities, plan.training)
+    return MaskedAutoencoder(plan.encoder, plan.training)
+
+
+def _split(schema: ParameterSchema, plan: RoundPlan) -> tuple[ParameterSchema, ParameterSchema]:
+    """Return the weights that may leave, and the rest."""
+    with_decoder = isinstance(plan.training, PretrainConfig) and plan.training.share_decoder
+    shared = schema.shared(plan.purpose, with_decoder=with_decoder)
+    rest = tuple(p for p in schema.parameters if p not in shared.parameters)
+    return shared, ParameterSchema(parameters=rest)
+
+
+def _run(
+    model: IATModel | MaskedAutoencoder,
+    dataset: FrameDataset,
+    plan: RoundPlan,
+    device: torch.device,
+    seed: int,
+) -> TrainingLog:
+    if isinstance(model, IATModel):
+        assert isinstance(plan.training, FinetuneConfig)
+        return finetune(model, dataset, plan.training, device=device, seed=seed, span=plan.span)
+    assert isinstance(plan.training, PretrainConfig)
+    return pretrain(model, dataset, plan.training, device=device, seed=seed, span=plan.span)

@@ -1,0 +1,104 @@
+"""federation.toml: who takes part, and what they train together."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from consent.errors import MalformedError
+from consent.keys import VerifierKey
+from core_model.action_units import check_aus
+from core_model.config import Settings, TrainingConfig
+from core_model.protocol.messages import Weighting
+from fl_server.errors import FederationConfigError
+
+
+class EnrolledSite(Settings):
+    """A site whose keys the server knows. Nothing here is secret."""
+
+    site_id: str = Field(pattern="^[A-Za-z0-9._-]{1,64}$")
+    key: str  # C2SP verifier key that signs attestations
+    log_key: str  # C2SP verifier key of the site's consent log
+    labelled_aus: tuple[int, ...] = ()  # AUs that the site may train; none: pretraining only
+    weight: float = Field(1.0, gt=0, le=1000)  # public share in the average
+
+    @field_validator("key", "log_key")
+    @classmethod
+    def _is_key(cls, vkey: str) -> str:
+        try:
+            VerifierKey.parse(vkey)
+        except MalformedError as e:
+            raise ValueError(str(e)) from e
+        return vkey
+
+    @field_validator("labelled_aus")
+    @classmethod
+    def _known(cls, aus: tuple[int, ...]) -> tuple[int, ...]:
+        return check_aus(aus) if aus else aus
+
+
+class Stage(Settings):
+    """Some rounds of one kind of training."""
+
+    rounds: int = Field(gt=0)
+    training: TrainingConfig
+
+
+class FederationConfig(Settings):
+    """A whole federation. Paths are relative to the file."""
+
+    run_id: str = Field(pattern="^[A-Za-z0-9._-]{1,64}$")
+    seed: int = Field(0, ge=0)  # of all local training
+    action_units: tuple[int, ...]  # rows of the AU head
+    initial: Path  # checkpoint that the first round starts from
+    output: Path  # folder for checkpoints and the record of rounds
+    stages: tuple[Stage, ...] = Field(min_length=1)
+    sites: tuple[EnrolledSite, ...] = Field(min_length=1)
+    weighting: Weighting = Weighting.SITE
+    quorum: int = Field(1, ge=1)  # sites; with fewer the weights stay as they are
+    min_subjects: int = Field(1, ge=1)  # people that a site must have in a round
+    timeout_s: float = Field(3600.0, gt=0)  # for one round
+
+    @field_validator("action_units")
+    @classmethod
+    def _known(cls, aus: tuple[int, ...]) -> tuple[int, ...]:
+        return check_aus(aus)
+
+    @model_validator(mode="after")
+    def _agree(self) -> FederationConfig:
+        ids = [s.site_id for s in self.sites]
+        if len(set(ids)) != len(ids):
+            raise ValueError("sites: two sites have the same site_id")
+        for site in self.sites:
+            if extra := set(site.labelled_aus) - set(self.action_units):
+                raise ValueError(
+                    f"sites: {site.site_id} labels {sorted(extra)}, not in action_units"
+                )
+        if self.quorum > len(self.sites):
+            raise ValueError(f"quorum: {self.quorum} sites can never answer, {len(ids)} enrolled")
+        return self
+
+
+def load_federation(path: Path) -> FederationConfig:
+    """Read federation.toml.
+
+    Raises:
+        FederationConfigError: The file is missing or not right. Names file and field.
+    """
+    try:
+        config = FederationConfig.model_validate(tomllib.loads(path.read_text()))
+    except OSError as e:
+        raise FederationConfigError(f"{path}: cannot be read ({e.strerror})") from e
+    except tomllib.TOMLDecodeError as e:
+        raise FederationConfigError(f"{path}: not TOML: {e}") from e
+    except ValidationError as e:
+        lines = [
+            f"{path}: {'.'.join(map(str, p['loc'])) or 'file'}: {p['msg']}" for p in e.errors()
+        ]
+        raise FederationConfigError("\n".join(lines)) from e
+    root = path.resolve().parent
+    return config.model_copy(
+        update={"initial": root / config.initial, "output": root / config.output}
+    )

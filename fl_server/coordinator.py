@@ -1,0 +1,210 @@
+"""Rounds as plain calls: ask, take answers, average, move on. Knows nothing of Flower or torch."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from pathlib import Path
+
+from consent.note import TreeHead
+from core_model.checkpoint import load_checkpoint, save_checkpoint
+from core_model.protocol.messages import (
+    RefusalCode,
+    RoundPlan,
+    RoundRequest,
+    SiteUpdate,
+    Weighting,
+    digest,
+)
+from core_model.schema import ParameterSchema
+from fl_server.admission import admit
+from fl_server.aggregation import Aggregator
+from fl_server.config import EnrolledSite, FederationConfig, Stage
+from fl_server.errors import UpdateRefusedError
+from fl_server.round_state import RoundSummary, load_state, save_state
+
+FRAMES_UNIT = 1024.0  # weight 1 of a site that is weighted by frames
+
+
+class Coordinator:
+    """One run of a federation. Goes on where an earlier one with the same output folder stopped.
+
+    Raises:
+        CheckpointError: The initial checkpoint or the last round's cannot be read.
+        ValueError: The output folder is of another run.
+    """
+
+    def __init__(self, config: FederationConfig) -> None:
+        self.config = config
+        self._sites = {s.site_id: s for s in config.sites}
+        state = load_state(config.output, config.run_id)
+        path = config.initial if state.round == 0 else _checkpoint(config, state.round)
+        self.arrays, self._manifest = load_checkpoint(path)
+        if self._manifest.action_units != config.action_units:
+            raise ValueError(
+                f"action_units: the checkpoint has {self._manifest.action_units}, "
+                f"the federation {config.action_units}"
+            )
+        self._state = state
+        self._begin()
+
+    @property
+    def summaries(self) -> tuple[RoundSummary, ...]:
+        """All finished rounds."""
+        return self._state.summaries
+
+    @property
+    def is_done(self) -> bool:
+        """Whether all rounds of all stages are finished."""
+        return self._state.round >= sum(s.rounds for s in self.config.stages)
+
+    @property
+    def round(self) -> int:
+        """The running round, from 1, counted over all stages."""
+        return self._state.round + 1
+
+    @property
+    def stage(self) -> Stage:
+        """The running stage."""
+        return self._locate()[0]
+
+    @property
+    def schema(self) -> ParameterSchema:
+        """The weights that cross the wire in the running round."""
+        training = self.stage.training
+        with_decoder = training.purpose == "pretraining" and training.share_decoder
+        return self._manifest.weights.shared(training.purpose, with_decoder=with_decoder)
+
+    def asked_sites(self) -> list[str]:
+        """Return the sites that the running round is for."""
+        everyone = self.stage.training.purpose == "pretraining"
+        return [s.site_id for s in self.config.sites if everyone or s.labelled_aus]
+
+    def request(self, site_id: str) -> RoundRequest:
+        """Return what to ask one site."""
+        stage, before = self._locate()
+        names = [p.name for p in self.schema.parameters]
+        arrays = {name: self.arrays[name] for name in names}
+        head = self._state.head(site_id)
+        plan = RoundPlan(
+            run_id=self.config.run_id,
+            round=self.round,
+            num_rounds=stage.rounds,
+            round_of_purpose=self.round - before,
+            nonce=self._nonce(site_id),
+            seed=self.config.seed,
+            model_in=self._model_in,
+            encoder=self._manifest.encoder,
+            action_units=self.config.action_units,
+            training=stage.training,
+            weighting=self.config.weighting,
+            min_subjects=self.config.min_subjects,
+            tree_size=head.size if head else 0,
+        )
+        return RoundRequest(plan, arrays)
+
+    def answer(self, site_id: str, update: SiteUpdate) -> None:
+        """Admit an update and fold it in, or write down why not."""
+        received = sum(a.nbytes for a in update.arrays.values()) + len(update.attestation)
+        self._received[site_id] = self._received.get(site_id, 0) + received
+        try:
+            self._admit(site_id, update)
+        except UpdateRefusedError as e:
+            self.refuse(site_id, e.code)
+
+    def refuse(self, site_id: str, code: RefusalCode) -> None:
+        """Write down that a site gives no update, or that its update is left out."""
+        if site_id not in self._admitted:
+            self._refused[site_id] = code
+
+    def finish(self) -> RoundSummary:
+        """Average what was admitted, write it to disk, and move on.
+
+        With fewer sites than the quorum the weights stay as they are, and the summary says so.
+        """
+        has_quorum = len(self._admitted) >= self.config.quorum
+        if has_quorum:
+            self.arrays = self.arrays | self._aggregator.mean(self.arrays)
+        summary = RoundSummary(
+            round=self.round,
+            purpose=self.stage.training.purpose,
+            admitted=tuple(sorted(self._admitted)),
+            refused=dict(sorted(self._refused.items())),
+            has_quorum=has_quorum,
+            weights=tuple(p.name for p in self.schema.parameters),
+            bytes_received=dict(sorted(self._received.items())),
+            model_in=self._model_in,
+            model_out=digest({p.name: self.arrays[p.name] for p in self.schema.parameters}),
+            seconds=time.monotonic() - self._started,
+        )
+        self._save(summary)
+        self._begin()
+        return summary
+
+    def _begin(self) -> None:
+        self._admitted: set[str] = set()
+        self._refused: dict[str, RefusalCode] = {}
+        self._received: dict[str, int] = {}
+        self._heads: dict[str, TreeHead] = {}
+        self._nonces: dict[str, str] = {}
+        self._started = time.monotonic()
+        if not self.is_done:
+            self._aggregator = Aggregator(self.schema, self.config.action_units)
+            self._model_in = digest({p.name: self.arrays[p.name] for p in self.schema.parameters})
+
+    def _admit(self, site_id: str, update: SiteUpdate) -> None:
+        site = self._sites.get(site_id)
+        if site is None or site_id not in self._nonces:
+            raise UpdateRefusedError(RefusalCode.NOT_ENROLLED, "this site was not asked")
+        if site_id in self._admitted:
+            raise UpdateRefusedError(RefusalCode.ANSWERED_TWICE, "this site has answered")
+        plan = self.request(site_id).plan
+        admitted = admit(update, plan, site, self.schema, self._state.head(site_id))
+        weight, row_weights = self._weights(site, update)
+        try:
+            self._aggregator.fold(update.arrays, weight, row_weights)
+        except ValueError as e:
+            raise UpdateRefusedError(RefusalCode.WRONG_WEIGHTS, str(e)) from e
+        self._admitted.add(site_id)
+        self._refused.pop(site_id, None)
+        self._heads[site_id] = admitted.tree_head
+
+    def _weights(self, site: EnrolledSite, update: SiteUpdate) -> tuple[float, dict[int, float]]:
+        """Return the site's weight, and its weight for each row of the AU head."""
+        if self.config.weighting is Weighting.SITE:
+            return site.weight, dict.fromkeys(update.labelled_aus, site.weight)
+        counts = {au: n / FRAMES_UNIT for au, n in update.labelled_frames.items() if n}
+        rows = {au: n for au, n in counts.items() if au}
+        return max(counts.values(), default=0.0), rows
+
+    def _nonce(self, site_id: str) -> str:
+        """Return the nonce of this site and round; made when it is first asked for."""
+        return self._nonces.setdefault(site_id, secrets.token_hex(16))
+
+    def _locate(self) -> tuple[Stage, int]:
+        """Return the running stage and the number of rounds before it."""
+        before = 0
+        for stage in self.config.stages:
+            if self._state.round < before + stage.rounds:
+                return stage, before
+            before += stage.rounds
+        return self.config.stages[-1], before - self.config.stages[-1].rounds
+
+    def _save(self, summary: RoundSummary) -> None:
+        """Write the model first, then the state that points to it."""
+        manifest = self._manifest.model_copy(
+            update={
+                "digest": digest(self.arrays),
+                "run_id": self.config.run_id,
+                "round": self.round,
+                "parent": self._manifest.digest,
+            }
+        )
+        save_checkpoint(_checkpoint(self.config, self.round), self.arrays, manifest)
+        self._manifest = manifest
+        self._state = self._state.after(summary, self._heads)
+        save_state(self.config.output, self._state)
+
+
+def _checkpoint(config: FederationConfig, number: int) -> Path:
+    return config.output / f"round-{number:04d}.safetensors"
