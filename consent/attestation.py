@@ -106,7 +106,7 @@ def verify_attestation(
         LogRolledBackError: Its log does not extend ``last_head``.
     """
     # (1) signed by this site
-    attestation = _parse(open_envelope(envelope, PAYLOAD_TYPE, site_key))
+    attestation = open_attestation(envelope, site_key)
     # (2) about this very update, asked for in this very round
     _check_expected(attestation, expected)
     # (3) resting on this site's consent log
@@ -117,8 +117,14 @@ def verify_attestation(
     return attestation, head
 
 
-def _parse(payload: bytes) -> Attestation:
-    statement: Any = parse_json(payload)
+def open_attestation(envelope: bytes, site_key: VerifierKey) -> Attestation:
+    """Return the attestation that ``site_key`` signed, whatever it says.
+
+    Raises:
+        MalformedError: Not an attestation.
+        BadSignatureError: Not signed by the site.
+    """
+    statement: Any = parse_json(open_envelope(envelope, PAYLOAD_TYPE, site_key))
     try:
         if (statement["_type"], statement["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
             raise MalformedError("not an attestation about an update")

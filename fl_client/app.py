@@ -8,7 +8,7 @@ from pathlib import Path
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from core_model.protocol.messages import RefusalCode
+from core_model.protocol.messages import RefusalCode, RoundRequest, SiteUpdate
 from core_model.protocol.records import (
     RecordError,
     decode_request,
@@ -20,9 +20,16 @@ from fl_client.errors import RoundRefusedError
 from fl_client.round import run_round
 from fl_client.site import Site, open_site
 
+Run = Callable[[RoundRequest, Site], SiteUpdate]
 
-def make_app(site_of: Callable[[Context], Site]) -> ClientApp:
-    """Return the app; ``site_of`` finds the site of a Flower context."""
+
+def make_app(site_of: Callable[[Context], Site], run: Run = run_round) -> ClientApp:
+    """Return the app.
+
+    Args:
+        site_of: Finds the site of a Flower context.
+        run: What answers a request; simulations of dishonest sites pass their own.
+    """
     app = ClientApp()
 
     @app.query("site")
@@ -31,14 +38,14 @@ def make_app(site_of: Callable[[Context], Site]) -> ClientApp:
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        return Message(_answer(message, site_of(context)), reply_to=message)
+        return Message(_answer(message, site_of(context), run), reply_to=message)
 
     return app
 
 
-def _answer(message: Message, site: Site) -> RecordDict:
+def _answer(message: Message, site: Site, run: Run) -> RecordDict:
     try:
-        return encode_update(run_round(decode_request(message.content), site))
+        return encode_update(run(decode_request(message.content), site))
     except RoundRefusedError as e:
         return encode_refusal(e.code)
     except RecordError:

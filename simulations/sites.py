@@ -1,0 +1,129 @@
+"""Write a whole site to disk, as an operator would have it: keys, consent log, site.toml."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from consent.keys import SigningKey
+from consent.log import ConsentLog
+from consent.model import ConsentGiven, ConsentWithdrawn, Purpose
+from core_model.data.recordings import read_recordings
+from fl_server.config import EnrolledSite
+
+NOTICE = (
+    "This person does not exist, or is in a published research data set. "
+    "The notice stands for the text that a site would show."
+)
+
+
+@dataclass(frozen=True)
+class SiteFolder:
+    """A site on disk, with the keys that its people would hold."""
+
+    folder: Path
+    site_id: str
+    labelled_aus: tuple[int, ...]
+    site_key: SigningKey
+    log_key: SigningKey
+    registrar: SigningKey
+
+    @property
+    def config(self) -> Path:
+        """The site.toml."""
+        return self.folder / "site.toml"
+
+    @property
+    def log(self) -> ConsentLog:
+        """The consent log, with its key."""
+        return ConsentLog(self.folder / "consent.sqlite", self.log_key)
+
+    def enrolment(self, weight: float = 1.0) -> EnrolledSite:
+        """What the server operator is told about this site."""
+        return EnrolledSite(
+            site_id=self.site_id,
+            key=self.site_key.verifier.vkey,
+            log_key=self.log_key.verifier.vkey,
+            labelled_aus=self.labelled_aus,
+            weight=weight,
+        )
+
+    def withdraw(self, subject_id: str, purposes: Sequence[Purpose]) -> None:
+        """Record that a person takes consent back."""
+        event = ConsentWithdrawn(subject_id=subject_id, purposes=frozenset(purposes))
+        self.log.append([event], self.registrar, now)
+
+
+def write_site(
+    folder: Path,
+    site_id: str,
+    listings: Sequence[Path],
+    *,
+    labelled_aus: tuple[int, ...],
+    seed: int,
+    threads: int = 1,
+    caps: Mapping[str, object] | None = None,
+) -> SiteFolder:
+    """Write a site whose people all consent: to pretraining, and to fine-tuning if labelled.
+
+    Args:
+        folder: Empty or not there yet.
+        site_id: Public name.
+        listings: Lists of recordings in the standard format.
+        labelled_aus: AUs that the site trains.
+        seed: Of the keys, so that a simulation can be repeated.
+        threads: Of the processor, for its training.
+        caps: What differs from the default caps.
+
+    Raises:
+        FileExistsError: There is a site already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    keys = {role: _key(site_id, role, seed) for role in ("site", "consent-log", "registrar")}
+    site = SiteFolder(
+        folder, site_id, labelled_aus, keys["site"], keys["consent-log"], keys["registrar"]
+    )
+    log = ConsentLog.create(folder / "consent.sqlite", site.log_key, [site.registrar], now)
+    log.append(_consents(listings), site.registrar, now)
+    site.site_key.save(folder / "site.key")
+    lines = {
+        "site_id": site_id,
+        "recordings": [str(p.resolve()) for p in listings],
+        "consent_log": "consent.sqlite",
+        "site_key": "site.key",
+        "state": "state",
+        "labelled_aus": list(labelled_aus),
+        "threads": threads,
+    }
+    text = "".join(f"{key} = {json.dumps(value)}\n" for key, value in lines.items())
+    text += "\n[caps]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in (caps or {}).items())
+    site.config.write_text(text)
+    return site
+
+
+def _consents(listings: Sequence[Path]) -> list[ConsentGiven]:
+    purposes: dict[str, set[Purpose]] = {}
+    for listing in listings:
+        for recording in read_recordings(listing):
+            agreed = purposes.setdefault(recording.subject_id, {Purpose.PRETRAINING})
+            if recording.labels is not None:
+                agreed.add(Purpose.FINETUNING)
+    notice = hashlib.sha256(NOTICE.encode()).hexdigest()
+    return [
+        ConsentGiven(subject_id=s, purposes=frozenset(p), notice_sha256=notice)
+        for s, p in sorted(purposes.items())
+    ]
+
+
+def _key(site_id: str, role: str, seed: int) -> SigningKey:
+    material = hashlib.sha256(f"omote simulation\0{seed}\0{site_id}\0{role}".encode()).digest()
+    return SigningKey.from_seed(f"{site_id}/{role}", material)
+
+
+def now() -> datetime:
+    """Return the time of the clock on the wall."""
+    return datetime.now(UTC)

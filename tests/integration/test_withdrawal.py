@@ -1,0 +1,89 @@
+import contextlib
+
+from safetensors import safe_open
+
+from consent.gate import ConsentGate
+from consent.model import Purpose
+from core_model.protocol.messages import RefusalCode
+from fl_client import round as site_round
+from simulations.loop import run_plain
+from tests.federation import write_federation, write_sites
+
+
+def test_withdrawal_voids_the_running_round_and_excludes_from_the_next(
+    tmp_path, monkeypatch
+) -> None:
+    folders = write_sites(tmp_path)
+    real, seen = site_round.train, []
+
+    def train_while_someone_withdraws(request, recordings, *rest):
+        trained = real(request, recordings, *rest)
+        if "site-b" in recordings[0].recording_id:
+            seen.append((request.plan.round, sorted({r.subject_id for r in recordings})))
+            if request.plan.round == 2:
+                folders["site-b"].withdraw("site-b-p1", [Purpose.FINETUNING])
+        return trained
+
+    monkeypatch.setattr(site_round, "train", train_while_someone_withdraws)
+    coordinator = run_plain(write_federation(tmp_path, folders), folders)
+    assert coordinator.summaries[1].refused == {"site-b": RefusalCode.CONSENT_CHANGED}
+    assert coordinator.summaries[2].admitted == ("site-a", "site-b")
+    everyone = ["site-b-p0", "site-b-p1", "site-b-p2"]
+    assert seen == [(1, everyone), (2, everyone), (3, ["site-b-p0", "site-b-p2"])]
+
+
+def subjects_kept(folder):
+    path = folder.folder / "state" / "test-run" / "finetuning.safetensors"
+    with safe_open(path, framework="numpy") as f:
+        return f.metadata()["subjects"], f.get_tensor("identity_head.weight")
+
+
+def test_identity_rows_of_people_who_left_are_deleted(tmp_path) -> None:
+    folders = write_sites(tmp_path)
+    config = write_federation(tmp_path, folders)
+
+    class PauseError(Exception):
+        pass
+
+    def pause(summary):
+        if summary.round == 2:
+            raise PauseError
+
+    with contextlib.suppress(PauseError):
+        run_plain(config, folders, pause)
+    names, rows = subjects_kept(folders["site-b"])
+    assert ("site-b-p1" in names, len(rows)) == (True, 3)
+    leaving = rows[1].copy()
+    folders["site-b"].withdraw("site-b-p1", [Purpose.FINETUNING])
+    run_plain(config, folders)
+    names, rows = subjects_kept(folders["site-b"])
+    assert ("site-b-p1" in names, len(rows)) == (False, 2)
+    state = b"".join(p.read_bytes() for p in (folders["site-b"].folder / "state").rglob("*.*"))
+    assert leaving.tobytes() not in state
+
+
+def test_everyone_gone_is_a_refusal_and_the_others_go_on(tmp_path) -> None:
+    folders = write_sites(tmp_path)
+    for person in range(3):
+        folders["site-b"].withdraw(f"site-b-p{person}", [Purpose.FINETUNING])
+    coordinator = run_plain(write_federation(tmp_path, folders), folders)
+    codes = [s.refused for s in coordinator.summaries]
+    assert codes == [{}, *[{"site-b": RefusalCode.NO_CONSENTED_DATA}] * 2]
+
+
+def test_consent_that_expires_is_seen_without_an_event(tmp_path) -> None:
+    from datetime import timedelta
+
+    from consent.model import ConsentGiven
+    from simulations.sites import now
+
+    folder = write_sites(tmp_path)["site-a"]
+    end = now() + timedelta(days=1)
+    event = ConsentGiven(
+        subject_id="x", purposes=frozenset([Purpose.FINETUNING]), notice_sha256="0" * 64,
+        expires_at=end,
+    )  # fmt: skip
+    folder.log.append([event], folder.registrar, now)
+    assert ConsentGate(folder.log, now).rule(["x"], Purpose.FINETUNING).allowed == {"x"}
+    later = ConsentGate(folder.log, lambda: end)
+    assert later.rule(["x"], Purpose.FINETUNING).allowed == frozenset()
