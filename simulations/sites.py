@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -83,10 +84,7 @@ def write_site(
         FileExistsError: There is a site already.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    keys = {role: _key(site_id, role, seed) for role in ("site", "consent-log", "registrar")}
-    site = SiteFolder(
-        folder, site_id, labelled_aus, keys["site"], keys["consent-log"], keys["registrar"]
-    )
+    site = _site_folder(folder, site_id, labelled_aus, seed)
     log = ConsentLog.create(folder / "consent.sqlite", site.log_key, [site.registrar], now)
     log.append(_consents(listings), site.registrar, now)
     site.site_key.save(folder / "site.key")
@@ -103,6 +101,29 @@ def write_site(
     text += "\n[caps]\n" + "".join(f"{k} = {json.dumps(v)}\n" for k, v in (caps or {}).items())
     site.config.write_text(text)
     return site
+
+
+def site_at(
+    folder: Path,
+    site_id: str,
+    listings: Sequence[Path],
+    *,
+    labelled_aus: tuple[int, ...],
+    seed: int,
+    caps: Mapping[str, object] | None = None,
+) -> SiteFolder:
+    """Return the site in ``folder`` as it stands; write it if it is not there."""
+    if (folder / "site.toml").exists():
+        return _site_folder(folder, site_id, labelled_aus, seed)
+    shutil.rmtree(folder, ignore_errors=True)  # an interrupted write
+    return write_site(folder, site_id, listings, labelled_aus=labelled_aus, seed=seed, caps=caps)
+
+
+def _site_folder(
+    folder: Path, site_id: str, labelled_aus: tuple[int, ...], seed: int
+) -> SiteFolder:
+    keys = [_key(site_id, role, seed) for role in ("site", "consent-log", "registrar")]
+    return SiteFolder(folder, site_id, labelled_aus, *keys)
 
 
 def _consents(listings: Sequence[Path]) -> list[ConsentGiven]:

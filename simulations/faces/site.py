@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
@@ -28,18 +28,22 @@ Progress = Callable[[int, int], None]
 
 
 def make_face_site(
-    spec: FaceSiteSpec, cache: Path, *, workers: int = 2, progress: Progress | None = None
+    spec: FaceSiteSpec,
+    cache: Path,
+    *,
+    pool: Executor | None = None,
+    progress: Progress | None = None,
 ) -> Path:
     """Return a folder with the site's faces; made on first use, at once afterwards.
 
     It holds ``recordings.csv`` (as the site's coder labelled them) and ``truth.csv`` (all AUs, no
-    mistakes: for testing). Equal specs give equal bytes on one machine, whatever the workers. An
+    mistakes: for testing). Equal specs give equal bytes on one machine, whatever the pool. An
     interrupted call leaves nothing behind that a later one could take for finished.
 
     Args:
         spec: What to make.
         cache: Folder for all generated faces.
-        workers: Processes that draw.
+        pool: Processes that draw, from ``drawing_pool``; None draws in this one.
         progress: Called with people done and people in all.
     """
     done = cache / "faces" / spec.digest()[:16]
@@ -51,7 +55,7 @@ def make_face_site(
     draft.mkdir(parents=True)
     try:
         people = range(spec.first_person, spec.first_person + spec.num_people)
-        _draw_people(spec, people, draft, cache, workers, progress)
+        _draw_people(spec, people, draft, cache, pool, progress)
         _write_lists(spec, people, draft)
         draft.replace(done)
     finally:
@@ -59,21 +63,29 @@ def make_face_site(
     return done
 
 
+def drawing_pool(workers: int) -> Executor:
+    """Return processes that draw. Spawned: a fork would copy the threads of torch and OpenCV."""
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+
 def _draw_people(
-    spec: FaceSiteSpec, people: range, folder: Path, cache: Path, workers: int,
+    spec: FaceSiteSpec,
+    people: range,
+    folder: Path,
+    cache: Path,
+    pool: Executor | None,
     progress: Progress | None,
-) -> None:  # fmt: skip
+) -> None:
     tell = progress or (lambda *_: None)
-    if workers == 1:
+    if pool is None:
         for done, number in enumerate(people, start=1):
             draw_person(spec, number, folder, cache)
             tell(done, len(people))
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(draw_person, spec, number, folder, cache) for number in people]
-        for done, job in enumerate(jobs, start=1):
-            job.result()
-            tell(done, len(people))
+    jobs = [pool.submit(draw_person, spec, number, folder, cache) for number in people]
+    for done, job in enumerate(jobs, start=1):
+        job.result()
+        tell(done, len(people))
 
 
 def draw_person(spec: FaceSiteSpec, number: int, folder: Path, cache: Path) -> None:

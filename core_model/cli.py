@@ -1,0 +1,58 @@
+"""omote-model: make and look at model weights. Thin: parse, call one function, print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from core_model.action_units import NAMES, check_aus
+from core_model.checkpoint import CheckpointError, CheckpointManifest, load_checkpoint
+from core_model.checkpoint import save_checkpoint as save
+from core_model.config import Size, encoder_config
+from core_model.protocol.messages import digest
+
+app = typer.Typer(no_args_is_help=True, help="Make and look at model weights.")
+
+
+@app.command()
+def init(
+    out: Annotated[Path, typer.Argument(help="File to write, such as initial.safetensors.")],
+    size: Annotated[Size, typer.Option(help="Size of the encoder.")] = "tiny",
+    image_size: Annotated[int | None, typer.Option(help="Pixels a side; else the size's.")] = None,
+    aus: Annotated[str, typer.Option(help="AUs of the head, as 1,2,4,6.")] = "1,2,4,6,12",
+    seed: Annotated[int, typer.Option(help="Of the fresh weights.")] = 0,
+) -> None:
+    """Write fresh weights that a federation can start from."""
+    from core_model.nn.initial import initial_weights  # torch takes a second: not for --help
+
+    try:
+        action_units = check_aus(int(au) for au in aus.split(","))
+        encoder = encoder_config(size, image_size)
+        arrays, schema = initial_weights(encoder, action_units, seed)
+        manifest = CheckpointManifest(
+            digest=digest(arrays), weights=schema, encoder=encoder, action_units=action_units
+        )
+        save(out, arrays, manifest)
+    except (ValueError, CheckpointError, OSError) as e:
+        typer.echo(str(e), err=True)
+        raise typer.Exit(1) from e
+    typer.echo(f"Wrote {out} ({schema.num_bytes():,} bytes of weights) and its manifest.")
+    typer.echo("Next: name it as 'initial' in federation.toml; see: omote-server check --help")
+
+
+@app.command()
+def show(checkpoint: Path) -> None:
+    """Check a checkpoint and show what it is."""
+    try:
+        arrays, manifest = load_checkpoint(checkpoint)
+    except CheckpointError as e:
+        typer.echo(str(e), err=True)
+        raise typer.Exit(1) from e
+    encoder = manifest.encoder
+    typer.echo(f"weights  {len(arrays)} arrays, {manifest.weights.num_bytes():,} bytes, intact")
+    typer.echo(f"digest   {manifest.digest}")
+    typer.echo(f"encoder  dim {encoder.embed_dim}, depth {encoder.depth}, {encoder.image_size} px")
+    typer.echo(f"from     run {manifest.run_id or '(fresh)'}, round {manifest.round}")
+    typer.echo("AUs      " + ", ".join(f"{au} {NAMES[au]}" for au in manifest.action_units))

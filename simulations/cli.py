@@ -1,0 +1,109 @@
+"""omote-sim: many sites on one machine. Thin: parse, call one function, print."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+)
+from rich.table import Table
+
+from simulations.experiment import run_experiment
+from simulations.results import Results
+from simulations.scenario import Scenario, load_scenario
+
+app = typer.Typer(no_args_is_help=True, help="Simulate federations on one machine.")
+console = Console()
+CACHE = Path.home() / ".cache" / "omote"
+LABELS = {"faces": "drawing people", "rounds": "training, rounds of all arms"}
+Out = Annotated[Path, typer.Option(help="Folder for everything that is made.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes; one for each processor core.")]
+Seed = Annotated[int | None, typer.Option(help="Of people and training; else the scenario's.")]
+
+
+@app.callback()
+def main() -> None:
+    """Simulate federations on one machine."""
+
+
+@app.command()
+def demo(
+    out: Out = Path("out/demo"),
+    lang: Annotated[str, typer.Option(help="Language of the report: en or ja.")] = "en",
+    scenario: Annotated[str, typer.Option(help="A shipped scenario, or a TOML file.")] = "demo",
+    seed: Seed = None,
+    workers: Workers = 2,
+    fresh: Annotated[bool, typer.Option(help="Start over, even if there are results.")] = False,
+    cache: Annotated[Path, typer.Option(help="Folder for generated faces.")] = CACHE,
+) -> None:
+    """Run four sites, with and without identity adversarial training, and write a report.
+
+    Interrupt it with Ctrl-C at any time: the same command goes on at the round where it stopped.
+    """
+    from simulations.report.page import write_report
+
+    if fresh:
+        shutil.rmtree(out, ignore_errors=True)
+    try:
+        plan = load_scenario(scenario, seed)
+        results = _load(out, scenario, plan.seed) or _run(scenario, plan, out, cache, workers)
+    except (FileNotFoundError, ValueError) as e:
+        console.print(f"[red]{e}[/red]")
+        raise typer.Exit(1) from e
+    page = write_report(results, plan, out, cache, lang)
+    _print_table(results)
+    console.print(f"Report: {page.resolve()}")
+    console.print(f"Numbers: {(out / 'results.json').resolve()}")
+
+
+def _load(out: Path, scenario: str, seed: int) -> Results | None:
+    """Return finished results of the same scenario and seed, to be reported again."""
+    path = out / "results.json"
+    if not path.exists():
+        return None
+    results = Results.model_validate_json(path.read_text())
+    if (results.scenario, results.seed) != (scenario, seed):
+        raise ValueError(f"{out} holds {results.scenario}, seed {results.seed}; use --fresh")
+    console.print("Finished before; --fresh runs it again.")
+    return results
+
+
+def _run(name: str, plan: Scenario, out: Path, cache: Path, workers: int) -> Results:
+    columns = (
+        TextColumn("{task.description:30}"), BarColumn(), MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=console) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def tell(what: str, done: int, total: int) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(LABELS[what], total=total)
+            bars.update(tasks[what], completed=done)
+
+        return run_experiment(name, plan, out, cache, workers, tell)
+
+
+def _print_table(results: Results) -> None:
+    table = Table("arm", "F1 new people", "95 %", "F1 new site", "identity probe", "chance")
+    for name, arm in results.arms.items():
+        interval = arm.macro_f1_unseen_people_interval
+        table.add_row(
+            name,
+            f"{arm.macro_f1_unseen_people:.3f}",
+            f"{interval.low:.3f}-{interval.high:.3f}",
+            f"{arm.macro_f1_unseen_site:.3f}",
+            f"{arm.identity_probe:.3f}",
+            f"{arm.identity_chance:.3f}",
+        )
+    console.print(table)

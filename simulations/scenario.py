@@ -1,0 +1,114 @@
+"""A simulated federation as a file: its sites, its people, and what is trained."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from core_model.action_units import UNION
+from core_model.config import (
+    EncoderConfig,
+    FinetuneConfig,
+    PretrainConfig,
+    Settings,
+    Size,
+    encoder_config,
+)
+from simulations.faces.spec import LOOKS, FaceSiteSpec
+
+VALIDATION_SHARE = (
+    5  # one person in so many of a site chooses the threshold and is never trained on
+)
+
+
+class ScenarioSite(Settings):
+    """One site of the federation."""
+
+    site_id: str
+    look: str  # a name in simulations.faces.spec.LOOKS
+    labelled_aus: tuple[int, ...]
+    num_people: int = Field(gt=VALIDATION_SHARE)
+    real_people: tuple[int, int] = (1, 0)  # first and last person of ORL, for pretraining
+
+
+class Scenario(Settings):
+    """Everything that a simulation depends on. Equal scenarios and seeds give equal numbers."""
+
+    seed: int = Field(0, ge=0)
+    size: Size = "micro"
+    image_size: int = 64  # pixels
+    sites: tuple[ScenarioSite, ...]
+    unseen_look: str = "home"  # of the site that takes no part
+    unseen_people: int = Field(gt=1)  # new people at each site's place
+    unseen_site_people: int = Field(gt=1)
+    recordings_per_person: int = Field(2, ge=2)
+    frames_per_recording: int = Field(gt=0)
+    shortcut_strength: float = Field(ge=0)  # how much AU rates differ by person
+    pretraining_rounds: int = Field(gt=0)
+    finetuning_rounds: int = Field(gt=4)
+    pretraining: PretrainConfig
+    finetuning: FinetuneConfig  # with IAT; its reversal scale is that of the arm 'federated_iat'
+    curve_scales: tuple[float, ...] = ()  # further reversal scales
+
+    @property
+    def encoder(self) -> EncoderConfig:
+        """The encoder of every arm."""
+        return encoder_config(self.size, self.image_size)
+
+    @property
+    def action_units(self) -> tuple[int, ...]:
+        """AUs that at least one site labels."""
+        labelled = {au for site in self.sites for au in site.labelled_aus}
+        return tuple(au for au in UNION if au in labelled)
+
+    def face_specs(self) -> dict[str, FaceSiteSpec]:
+        """Return the spec of every group of generated people.
+
+        Names: a site's id for its own people, ``unseen-`` and the id for new people at its place,
+        ``unseen-site`` for the site that takes no part.
+        """
+        groups: list[tuple[str, str, tuple[int, ...], int]] = [
+            (s.site_id, s.look, s.labelled_aus, s.num_people) for s in self.sites
+        ]
+        groups += [(f"unseen-{s.site_id}", s.look, UNION, self.unseen_people) for s in self.sites]
+        groups.append(("unseen-site", self.unseen_look, UNION, self.unseen_site_people))
+        specs, first = {}, 0
+        for name, look, aus, people in groups:
+            specs[name] = FaceSiteSpec(
+                name=name,
+                seed=self.seed,
+                first_person=first,
+                num_people=people,
+                recordings_per_person=self.recordings_per_person,
+                frames_per_recording=self.frames_per_recording,
+                image_size=self.image_size,
+                labelled_aus=aus,
+                shortcut_strength=self.shortcut_strength,
+                look=LOOKS[look],
+            )
+            first += people
+        return specs
+
+
+def load_scenario(name: str, seed: int | None = None) -> Scenario:
+    """Read a scenario: a file, or the name of one that is shipped.
+
+    Raises:
+        FileNotFoundError: There is none; names those that are shipped.
+        ValueError: It is not right; names file and field.
+    """
+    shipped = resources.files("simulations") / "scenarios"
+    path = Path(name)
+    names = sorted(p.name.removesuffix(".toml") for p in shipped.iterdir())
+    if not path.exists() and name not in names:
+        raise FileNotFoundError(f"no scenario {name}; shipped are: {', '.join(names)}")
+    text = path.read_text() if path.exists() else (shipped / f"{name}.toml").read_text()
+    try:
+        scenario = Scenario.model_validate(tomllib.loads(text))
+    except ValidationError as e:
+        lines = [f"{name}: {'.'.join(map(str, p['loc']))}: {p['msg']}" for p in e.errors()]
+        raise ValueError("\n".join(lines)) from e
+    return scenario if seed is None else scenario.model_copy(update={"seed": seed})
