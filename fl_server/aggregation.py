@@ -56,7 +56,7 @@ class Aggregator:
             if name in self._rowwise:
                 for row, au in enumerate(self._action_units):
                     if au in row_weights:
-                        _add(total[row], arrays[name][row], row_weights[au])
+                        _add(total[row : row + 1], arrays[name][row : row + 1], row_weights[au])
             else:
                 _add(total, arrays[name], weight)
         self._weights.append(weight)
@@ -69,10 +69,10 @@ class Aggregator:
         for name, total in self._sums.items():
             if name in self._rowwise:
                 rows = [
-                    _divide(total[row], self._row_weights[au], old[name][row])
-                    for row, au in enumerate(self._action_units)
+                    _divide(total[k : k + 1], self._row_weights[au], old[name][k : k + 1])
+                    for k, au in enumerate(self._action_units)
                 ]
-                result[name] = np.stack(rows)
+                result[name] = np.concatenate(rows)
             else:
                 result[name] = _divide(total, self._weights, old[name])
         return result

@@ -47,6 +47,7 @@ class Scenario(Settings):
     recordings_per_person: int = Field(2, ge=2)
     frames_per_recording: int = Field(gt=0)
     shortcut_strength: float = Field(ge=0)  # how much AU rates differ by person
+    recording_variation: float = Field(1.0, ge=0)  # of light and pose between recordings
     pretraining_rounds: int = Field(gt=0)
     finetuning_rounds: int = Field(gt=4)
     pretraining: PretrainConfig
@@ -87,6 +88,7 @@ class Scenario(Settings):
                 image_size=self.image_size,
                 labelled_aus=aus,
                 shortcut_strength=self.shortcut_strength,
+                recording_variation=self.recording_variation,
                 look=LOOKS[look],
             )
             first += people

@@ -66,6 +66,7 @@ class ConvolutionStem(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return patch tokens, row by row."""
+        images = images.contiguous(memory_format=torch.channels_last)
         return self.steps(images).flatten(2).transpose(1, 2)
 
 
@@ -140,6 +141,8 @@ class Encoder(nn.Module):
             self.pool = WeightedPool(config.num_patches, dim)
         self.norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         initialise(self)
+        if config.stem == "convolution":  # colours last in memory: twice as fast on a CPU
+            self.patches.to(memory_format=torch.channels_last)
 
     def embed(self, images: Tensor) -> Tensor:
         """Return patch tokens with their positions. Shape: (N, 3, H, W) -> (N, L, D)."""

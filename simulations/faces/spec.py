@@ -51,14 +51,14 @@ LOOKS: dict[str, SiteLook] = {
         background_colour=(0.45, 0.48, 0.52), camera_height=8, noise=0.015,
     ),
     "factory": SiteLook(
-        light_side=-40, light_height=60, contrast=0.8, exposure=0.78, warmth=0.35,
-        background="clutter", background_colour=(0.3, 0.28, 0.25), camera_height=12, noise=0.025,
-        blur=0.55, occlusion_rate=0.06,
+        light_side=-40, light_height=60, contrast=0.8, exposure=0.85, warmth=0.35,
+        background="clutter", background_colour=(0.3, 0.28, 0.25), camera_height=12, noise=0.018,
+        blur=0.4, occlusion_rate=0.06,
     ),
     "home": SiteLook(
         light_side=25, light_height=10, contrast=0.65, exposure=0.9, warmth=0.55,
-        background="clutter", background_colour=(0.5, 0.4, 0.33), camera_height=-10, noise=0.03,
-        blur=0.45, crop_jitter=0.03, occlusion_rate=0.05,
+        background="clutter", background_colour=(0.5, 0.4, 0.33), camera_height=-10, noise=0.02,
+        blur=0.35, crop_jitter=0.03, occlusion_rate=0.05,
     ),
 }  # fmt: skip
 
