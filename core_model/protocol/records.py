@@ -2,49 +2,81 @@
 
 A site's refusal is an ordinary reply with a code: Flower's own error replies carry the text of the
 exception, which may tell about data.
+
+What comes in was written by a stranger. All sizes are bounded and checked before memory is taken,
+what was not asked for is refused, and every fault is a ``RecordError``.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from core_model.protocol.messages import RefusalCode, RoundPlan, RoundRequest, SiteUpdate
 from core_model.schema import Arrays
 
+RAW_FLOAT32 = "omote.float32.le"
+"""How weights travel: plain little-endian bytes, whose number must fit the shape. Flower's own way,
+``.npy``, has a header that can claim a terabyte, and numpy takes the memory before it looks."""
+
+MAX_WEIGHT_BYTES = 4 << 30
+MAX_ARRAYS = 10_000
+MAX_DIMENSIONS = 8
+MAX_TEXT = 200
+MAX_PLAN = 100_000
+MAX_AUS = 100
 MAX_ATTESTATION_BYTES = 1_000_000
+FIELDS = {"site-id", "attestation", "labelled-aus", "counted-aus", "counts"}
 
 
 class RecordError(ValueError):
     """A message does not hold what it should, or holds more."""
 
 
-def encode_request(request: RoundRequest) -> RecordDict:
-    """Pack a request."""
+def encode_weights(arrays: Arrays) -> ArrayRecord:
+    """Pack weights. The record may stand in many messages at once."""
+    return ArrayRecord({name: _pack(name, array) for name, array in arrays.items()})
+
+
+def encode_request(request: RoundRequest, weights: ArrayRecord | None = None) -> RecordDict:
+    """Pack a request.
+
+    Args:
+        request: What to ask a site.
+        weights: The weights of ``request``, if they are packed already for another site.
+    """
     plan = ConfigRecord({"json": request.plan.model_dump_json()})
-    return RecordDict({"arrays": _pack(request.arrays), "plan": plan})
+    arrays = encode_weights(request.arrays) if weights is None else weights
+    return RecordDict({"arrays": arrays, "plan": plan})
 
 
-def decode_request(content: RecordDict) -> RoundRequest:
-    """Unpack a request.
+def decode_request(content: RecordDict, max_bytes: int = MAX_WEIGHT_BYTES) -> RoundRequest:
+    """Unpack a request. Its arrays are copies, free to be changed.
 
     Raises:
         RecordError: It is not a request, or the plan is not valid.
     """
-    _expect(content, {"arrays", "plan"})
+    _expect("request", content, {"arrays", "plan"})
+    fields = _fields(content, "plan", {"json"})
     try:
-        plan = RoundPlan.model_validate_json(str(content.config_records["plan"]["json"]))
-        return RoundRequest(plan, _unpack(content.array_records["arrays"]))
-    except (KeyError, ValueError, TypeError) as e:
-        raise RecordError("not a round request") from e
+        plan = RoundPlan.model_validate_json(_text(fields, "json", MAX_PLAN))
+    except ValidationError as e:
+        raise RecordError("not a round plan of this version") from e
+    views = _unpack(content, max_bytes)
+    return RoundRequest(plan, {name: view.copy() for name, view in views.items()})
 
 
 def encode_update(update: SiteUpdate) -> RecordDict:
     """Pack a site's answer."""
     return RecordDict(
         {
-            "arrays": _pack(update.arrays),
+            "arrays": encode_weights(update.arrays),
             "update": ConfigRecord(
                 {
                     "site-id": update.site_id,
@@ -69,65 +101,101 @@ def encode_site_id(site_id: str) -> RecordDict:
 
 
 def decode_site_id(content: RecordDict) -> str:
-    """Unpack it.
+    """Unpack it. A claim, not a proof.
 
     Raises:
         RecordError: It is not such an answer.
     """
-    _expect(content, {"site"})
-    return _text(content.config_records["site"], "site-id")
+    _expect("answer", content, {"site"})
+    return _text(_fields(content, "site", {"site-id"}), "site-id")
 
 
-def decode_reply(content: RecordDict) -> SiteUpdate | RefusalCode:
-    """Unpack a site's answer or refusal.
+def decode_reply(
+    content: RecordDict, max_bytes: int = MAX_WEIGHT_BYTES
+) -> SiteUpdate | RefusalCode:
+    """Unpack a site's answer or refusal. Its arrays are read-only views of the message.
 
     Raises:
         RecordError: It is neither, or holds more than it should.
     """
-    if set(content) == {"refusal"}:
-        try:
-            return RefusalCode(int(content.config_records["refusal"]["code"]))  # type: ignore[arg-type]
-        except (KeyError, ValueError, TypeError) as e:
-            raise RecordError("not a refusal") from e
-    _expect(content, {"arrays", "update"})
+    if "refusal" in content:
+        return _refusal(content)
+    _expect("update", content, {"arrays", "update"})
+    fields = _fields(content, "update", FIELDS)
+    attestation = fields["attestation"]
+    if not isinstance(attestation, bytes) or len(attestation) > MAX_ATTESTATION_BYTES:
+        raise RecordError(f"expected an attestation of at most {MAX_ATTESTATION_BYTES} bytes")
+    counted, counts = _ints(fields, "counted-aus"), _ints(fields, "counts")
+    if len(counted) != len(counts) or len(set(counted)) != len(counted):
+        raise RecordError("expected one count for each counted AU")
+    return SiteUpdate(
+        site_id=_text(fields, "site-id"),
+        arrays=_unpack(content, max_bytes),
+        attestation=attestation,
+        labelled_aus=_ints(fields, "labelled-aus"),
+        labelled_frames=dict(zip(counted, counts, strict=True)),
+    )
+
+
+def _refusal(content: RecordDict) -> RefusalCode:
+    _expect("refusal", content, {"refusal"})
+    code = _fields(content, "refusal", {"code"})["code"]
     try:
-        fields = content.config_records["update"]
-        arrays = _unpack(content.array_records["arrays"])
-        attestation = fields["attestation"]
-        counts = dict(zip(_ints(fields, "counted-aus"), _ints(fields, "counts"), strict=True))
-    except (KeyError, ValueError, TypeError) as e:
-        raise RecordError("not an update") from e
-    wanted = {"site-id", "attestation", "labelled-aus", "counted-aus", "counts"}
-    if set(fields) != wanted or not isinstance(attestation, bytes):
-        raise RecordError("an update must hold exactly its fields")
-    if len(attestation) > MAX_ATTESTATION_BYTES:
-        raise RecordError("attestation is too large")
-    labelled = tuple(_ints(fields, "labelled-aus"))
-    return SiteUpdate(_text(fields, "site-id"), arrays, attestation, labelled, counts)
+        return RefusalCode(code) if type(code) is int else RefusalCode(-1)
+    except ValueError as e:
+        raise RecordError(f"unknown refusal code {str(code)[:20]}") from e
 
 
-def _pack(arrays: Arrays) -> ArrayRecord:
-    return ArrayRecord({name: Array(array) for name, array in arrays.items()})
+def _pack(name: str, array: NDArray[np.float32]) -> Array:
+    if array.dtype != np.float32:
+        raise RecordError(f"{name}: expected float32, got {array.dtype}")
+    return Array("float32", array.shape, RAW_FLOAT32, array.astype("<f4", copy=False).tobytes())
 
 
-def _unpack(record: ArrayRecord) -> Arrays:
-    return {name: array.numpy() for name, array in record.items()}
+def _unpack(content: RecordDict, max_bytes: int) -> Arrays:
+    record = content["arrays"]
+    if not isinstance(record, ArrayRecord) or len(record) > MAX_ARRAYS:
+        raise RecordError(f"expected at most {MAX_ARRAYS} arrays")
+    if (total := sum(len(array.data) for array in record.values())) > max_bytes:
+        raise RecordError(f"expected at most {max_bytes} bytes of weights, got {total}")
+    return {name: _view(name, array) for name, array in record.items()}
 
 
-def _expect(content: RecordDict, names: set[str]) -> None:
-    if set(content) != names:
-        raise RecordError(f"expected records {sorted(names)}, got {sorted(content)[:5]}")
+def _view(name: str, array: Array) -> NDArray[np.float32]:
+    if len(name) > MAX_TEXT or len(array.shape) > MAX_DIMENSIONS:
+        raise RecordError(f"{name[:MAX_TEXT]}: name or shape is too long")
+    if (array.stype, array.dtype) != (RAW_FLOAT32, "float32"):
+        raise RecordError(f"{name}: expected {RAW_FLOAT32}")
+    if any(n < 0 for n in array.shape) or 4 * math.prod(array.shape) != len(array.data):
+        raise RecordError(f"{name}: {len(array.data)} bytes do not fill the shape {array.shape}")
+    return np.frombuffer(array.data, "<f4").reshape(array.shape)
 
 
-def _text(record: ConfigRecord, key: str) -> str:
-    value = record.get(key)
-    if not isinstance(value, str) or not 0 < len(value) <= 200:
-        raise RecordError(f"expected a short text in {key}")
+def _fields(content: RecordDict, name: str, keys: set[str]) -> Mapping[str, Any]:
+    record = content[name]
+    if not isinstance(record, ConfigRecord):
+        raise RecordError(f"{name}: expected a config record")
+    _expect(name, record, keys)
+    return dict(record)
+
+
+def _expect(what: str, got: Mapping[str, object], want: set[str]) -> None:
+    if got.keys() != want:
+        names = [name[:MAX_TEXT] for name in sorted(got)[:5]]
+        raise RecordError(f"{what}: expected exactly {sorted(want)}, got {names}")
+
+
+def _text(fields: Mapping[str, Any], key: str, most: int = MAX_TEXT) -> str:
+    value = fields[key]
+    if not isinstance(value, str) or not 0 < len(value) <= most:
+        raise RecordError(f"{key}: expected a text of 1 to {most} characters")
     return value
 
 
-def _ints(record: ConfigRecord, key: str) -> list[int]:
-    values: Any = record[key]
-    if not isinstance(values, list) or not all(type(v) is int for v in values):
-        raise RecordError(f"expected whole numbers in {key}")
-    return values
+def _ints(fields: Mapping[str, Any], key: str) -> tuple[int, ...]:
+    values = fields[key]
+    if not isinstance(values, list) or len(values) > MAX_AUS:
+        raise RecordError(f"{key}: expected at most {MAX_AUS} numbers")
+    if not all(type(value) is int for value in values):
+        raise RecordError(f"{key}: expected whole numbers")
+    return tuple(values)

