@@ -66,6 +66,35 @@ def demo(
     console.print(f"Numbers: {(out / 'results.json').resolve()}")
 
 
+@app.command()
+def compare(
+    scenario: Annotated[str, typer.Option(help="A shipped scenario, or a TOML file.")] = "long",
+    seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 3,
+    out: Out = Path("out/long"),
+    table: Annotated[Path, typer.Option(help="Markdown page to write.")] = Path("out/results.md"),
+    workers: Workers = 2,
+    cache: Annotated[Path, typer.Option(help="Folder for generated faces.")] = CACHE,
+) -> None:
+    """Run a scenario with several seeds and write one table. Goes on where it was interrupted."""
+    from simulations.compare import write_table
+
+    runs = []
+    try:
+        for seed in range(seeds):
+            plan, folder = load_scenario(scenario, seed), out / f"seed-{seed}"
+            console.print(f"seed {seed}")
+            runs.append(
+                _load(folder, scenario, seed) or _run(scenario, plan, folder, cache, workers)
+            )
+            _print_table(runs[-1])
+            command = f"omote-sim compare --scenario {scenario} --seeds {seeds}"
+            write_table(runs, command, table)
+    except (FileNotFoundError, ValueError) as e:
+        console.print(f"[red]{e}[/red]")
+        raise typer.Exit(1) from e
+    console.print(f"Table: {table.resolve()}")
+
+
 def _load(out: Path, scenario: str, seed: int) -> Results | None:
     """Return finished results of the same scenario and seed, to be reported again."""
     path = out / "results.json"

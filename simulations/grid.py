@@ -116,13 +116,13 @@ class InProcessGrid(Grid):
     def _deliver(self, message: Message) -> Message:
         """Return the reply as it arrives at the server."""
         node = message.metadata.dst_node_id
-        message.content = _read(_written(message.content))
+        message.content = read_records(write_records(message.content))
         try:
             reply = self._client_app(message, self._contexts[node])
         except Exception as e:  # noqa: BLE001 - as Flower's own runtime does
             return Message(Error(CLIENT_APP_RAISED, type(e).__name__), reply_to=message)
-        raw = _written(reply.content)
-        reply.content = _read(raw)
+        raw = write_records(reply.content)
+        reply.content = read_records(raw)
         self._note(node, message.metadata.message_type, reply.content, raw)
         return reply
 
@@ -142,9 +142,11 @@ class InProcessGrid(Grid):
         )
 
 
-def _written(content: RecordDict) -> bytes:
+def write_records(content: RecordDict) -> bytes:
+    """Return records in Flower's wire format."""
     return recorddict_to_proto(content).SerializeToString()
 
 
-def _read(raw: bytes) -> RecordDict:
+def read_records(raw: bytes) -> RecordDict:
+    """Read records from Flower's wire format."""
     return recorddict_from_proto(ProtoRecordDict.FromString(raw))

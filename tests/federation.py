@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
@@ -82,21 +81,3 @@ def write_federation(
         timeout_s=60.0,
     )
     return FederationConfig.model_validate({**config.model_dump(), **changes})
-
-
-def to_toml(config: FederationConfig) -> str:
-    """Return federation.toml as text."""
-    dumped = json.loads(config.model_dump_json())
-    tables = {k: dumped.pop(k) for k in ("stages", "sites")}
-    lines = [f"{k} = {json.dumps(v)}" for k, v in dumped.items()]
-    for table, rows in tables.items():
-        for row in rows:
-            lines.append(f"\n[[{table}]]")
-            lines += [f"{k} = {_inline(v)}" for k, v in row.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _inline(value: object) -> str:
-    if isinstance(value, dict):
-        return "{" + ", ".join(f"{k} = {_inline(v)}" for k, v in value.items()) + "}"
-    return json.dumps(value)

@@ -9,7 +9,8 @@ from fl_server.cli import EXPLAINED, app
 from fl_server.config import load_federation
 from fl_server.errors import FederationConfigError
 from simulations.loop import run_plain
-from tests.federation import to_toml, write_federation, write_sites
+from simulations.toml_text import to_toml
+from tests.federation import write_federation, write_sites
 
 run = CliRunner()
 

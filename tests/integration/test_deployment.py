@@ -1,0 +1,44 @@
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from core_model.protocol.messages import digest
+from simulations.flower_run import PROJECT, run_deployment
+from simulations.loop import run_plain
+from tests.federation import write_federation, write_sites
+
+
+@pytest.mark.slow
+@pytest.mark.deployment
+def test_a_real_superlink_gives_the_same_weights(tmp_path) -> None:
+    """Two SuperNodes and a SuperLink on loopback, started as an operator would."""
+    plain = tmp_path / "plain"
+    folders = write_sites(plain)
+    want = run_plain(write_federation(plain, folders), folders)
+    far = tmp_path / "far"
+    folders = write_sites(far)
+    got = run_deployment(write_federation(far, folders), folders, tmp_path / "link")
+    assert [s.admitted for s in got.summaries] == [("site-a", "site-b")] * 3
+    assert digest(got.arrays) == digest(want.arrays)
+
+
+def test_the_app_bundle_holds_no_code_data_keys_or_logs(tmp_path) -> None:
+    """Built from a project folder in which all of these lie."""
+    for name in ("pyproject.toml", "README.md"):
+        (tmp_path / name).write_bytes((PROJECT / name).read_bytes())
+    for planted in ("site.toml", "site.key", "keys.yaml", "consent.json", "faces.jsonl",
+                    "data/a.json", "data/README.md", "fl_client/app.py"):  # fmt: skip
+        path = tmp_path / planted
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("secret")
+    flwr = Path(sys.executable).parent / "flwr"
+    subprocess.run([flwr, "build", "--app", tmp_path], check=True, cwd=tmp_path,
+                   capture_output=True)  # fmt: skip
+    (bundle,) = tmp_path.glob("*.fab")
+    with zipfile.ZipFile(bundle) as f:
+        names = {n for n in f.namelist() if not n.startswith(".info/")}
+        assert names == {"pyproject.toml", "README.md"}
+        assert b"secret" not in b"".join(f.read(n) for n in f.namelist())
