@@ -27,17 +27,21 @@ def test_a_real_superlink_gives_the_same_weights(tmp_path) -> None:
 
 def test_the_app_bundle_holds_no_code_data_keys_or_logs(tmp_path) -> None:
     """Built from a project folder in which all of these lie."""
+    project = tmp_path / "app"
+    project.mkdir()
     for name in ("pyproject.toml", "README.md"):
-        (tmp_path / name).write_bytes((PROJECT / name).read_bytes())
+        (project / name).write_bytes((PROJECT / name).read_bytes())
     for planted in ("site.toml", "site.key", "keys.yaml", "consent.json", "faces.jsonl",
                     "data/a.json", "data/README.md", "fl_client/app.py"):  # fmt: skip
-        path = tmp_path / planted
+        path = project / planted
         path.parent.mkdir(exist_ok=True)
         path.write_text("secret")
     flwr = Path(sys.executable).parent / "flwr"
-    subprocess.run([flwr, "build", "--app", tmp_path], check=True, cwd=tmp_path,
-                   capture_output=True)  # fmt: skip
-    (bundle,) = tmp_path.glob("*.fab")
+    built = subprocess.run(
+        [flwr, "build", "--app", project], check=False, cwd=project, capture_output=True
+    )
+    assert built.returncode == 0, (built.stdout + built.stderr).decode()
+    (bundle,) = project.glob("*.fab")
     with zipfile.ZipFile(bundle) as f:
         names = {n for n in f.namelist() if not n.startswith(".info/")}
         assert names == {"pyproject.toml", "README.md"}
