@@ -3,6 +3,10 @@
 An update is added and can be forgotten: memory does not grow with the number of sites. Sums are
 kept in fixed point (64-bit integers), so the result is the same to the bit in whatever order the
 updates arrive; 2**-36 is finer than float32 for all weights above 0.0002.
+
+A product becomes an integer without a conversion: ``_SHIFT`` is so large a float64 that its last
+bit counts as one, so adding it leaves the rounded product in the lowest bits. The bits of
+``_SHIFT`` itself are taken off the sums once, in the end. Integers wrap around, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -16,7 +20,10 @@ from numpy.typing import NDArray
 from core_model.schema import Arrays, ParameterSchema, Role
 
 SCALE = float(2**36)
-LIMIT = float(2**26)  # of the sum of weight times value: 2**63 / SCALE, halved
+LIMIT = float(2**15)  # of weight times value in one update: 2**51 / SCALE
+MAX_UPDATES = 2**11  # so that sums stay below 2**62 / SCALE
+_SHIFT = 1.5 * 2**52
+_SHIFT_BITS = int(np.float64(_SHIFT).view(np.int64))
 _BLOCK = 1 << 16  # values at a time: the working copies stay in the processor's cache
 
 
@@ -34,7 +41,6 @@ class Aggregator:
         self._sums = {p.name: np.zeros(p.shape, np.int64) for p in schema.parameters}
         self._weights: list[float] = []
         self._row_weights: dict[int, list[float]] = {au: [] for au in action_units}
-        self._used = 0.0
 
     def fold(self, arrays: Arrays, weight: float, row_weights: Mapping[int, float]) -> None:
         """Add one update.
@@ -45,13 +51,16 @@ class Aggregator:
             row_weights: Of this site for the rows of the AUs that it labels; others do not count.
 
         Raises:
-            ValueError: The values are too large to be added up.
+            ValueError: A weight is not positive, or the values are too large to be added up. The
+                sums are as before.
         """
-        most = max(weight, *row_weights.values()) if row_weights else weight
-        largest = max((float(np.abs(a).max(initial=0)) for a in arrays.values()), default=0.0)
-        if self._used + most * largest > LIMIT:
+        weights = (weight, *row_weights.values())
+        if not all(0 < w < math.inf for w in weights):
+            raise ValueError(f"expected positive weights, got {weights}")
+        if (largest := _largest(arrays)) * max(weights) > LIMIT:
             raise ValueError(f"weights up to {largest:.3g} are too large to be averaged")
-        self._used += most * largest
+        if len(self._weights) == MAX_UPDATES:
+            raise ValueError(f"expected at most {MAX_UPDATES} updates")
         for name, total in self._sums.items():
             if name in self._rowwise:
                 for row, au in enumerate(self._action_units):
@@ -78,14 +87,21 @@ class Aggregator:
         return result
 
 
+def _largest(arrays: Arrays) -> float:
+    return max(
+        (float(max(a.max(initial=0), -a.min(initial=0))) for a in arrays.values()), default=0.0
+    )
+
+
 def _add(total: NDArray[np.int64], values: NDArray[np.float32], weight: float) -> None:
-    """Add ``weight * values`` to ``total`` in place, block by block."""
+    """Add ``weight * values``, and the bits of ``_SHIFT``, to ``total`` in place."""
     flat_total, flat = total.reshape(-1), np.ascontiguousarray(values).reshape(-1)
-    factor = weight * SCALE
+    factor, space = weight * SCALE, np.empty(min(_BLOCK, flat.size))
     for start in range(0, flat.size, _BLOCK):
-        block = flat[start : start + _BLOCK].astype(np.float64)
-        np.rint(np.multiply(block, factor, out=block), out=block)
-        flat_total[start : start + _BLOCK] += block.astype(np.int64)
+        part = flat[start : start + _BLOCK]
+        products = np.multiply(part, factor, out=space[: part.size], dtype=np.float64)
+        products += _SHIFT
+        flat_total[start : start + _BLOCK] += products.view(np.int64)
 
 
 def _divide(
@@ -93,9 +109,10 @@ def _divide(
 ) -> NDArray[np.float32]:
     if not weights:
         return old.copy()
-    divisor = math.fsum(sorted(weights)) * SCALE
+    divisor = math.fsum(weights) * SCALE  # exact, so free of order
+    shifts = np.array(len(weights) * _SHIFT_BITS % 2**64, np.uint64).view(np.int64)
     flat_total = total.reshape(-1)
     result = np.empty(flat_total.shape, np.float32)
     for start in range(0, flat_total.size, _BLOCK):
-        result[start : start + _BLOCK] = flat_total[start : start + _BLOCK] / divisor
+        result[start : start + _BLOCK] = (flat_total[start : start + _BLOCK] - shifts) / divisor
     return result.reshape(total.shape)

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from core_model.schema import ParameterSchema, ParameterSpec, Role
-from fl_server.aggregation import Aggregator
+from fl_server.aggregation import LIMIT, Aggregator
 
 AUS = (1, 2, 4)
 SCHEMA = ParameterSchema(
@@ -120,3 +120,29 @@ def test_values_that_would_overflow_are_refused_and_leave_no_trace() -> None:
     with pytest.raises(ValueError, match="too large"):
         aggregator.fold(huge, 1.0, rows)
     assert np.allclose(aggregator.mean(arrays(1))["encoder.w"], good["encoder.w"], atol=1e-9)
+
+
+def test_the_largest_values_add_up_exactly() -> None:
+    """Both ends of what is let in, at once: nothing wraps into another number."""
+    update = {n: np.full_like(a, LIMIT) for n, a in arrays(0).items()}
+    update["encoder.w"][0] = -LIMIT
+    update["encoder.w"][1] = -0.0
+    got = aggregate([(update, 1.0, dict.fromkeys(AUS, 1.0))] * 50, arrays(1))
+    assert all(np.array_equal(got[name], update[name]) for name in update)
+
+
+def test_what_one_site_sends_takes_no_room_from_the_others() -> None:
+    good, rows = arrays(9), dict.fromkeys(AUS, 1.0)
+    large = {name: np.full_like(array, LIMIT) for name, array in good.items()}
+    updates = [(good, 1.0, rows), *[(large, 1.0, rows)] * 20]
+    one, other = aggregate(updates, good), aggregate(updates[::-1], good)
+    assert all(np.array_equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_weights_that_would_spoil_the_mean_are_refused(weight) -> None:
+    rows = dict.fromkeys(AUS, 1.0)
+    for weights in ((weight, rows), (1.0, rows | {2: weight})):
+        aggregator = Aggregator(SCHEMA, AUS)
+        with pytest.raises(ValueError, match="positive"):
+            aggregator.fold(arrays(1), *weights)
