@@ -26,7 +26,10 @@ from fl_server.config import EnrolledSite
 from fl_server.errors import UpdateRefusedError
 
 MAX_FRAMES = 10_000_000
-_CODES = {"wrong_update": RefusalCode.WRONG_UPDATE}
+_CODES = {
+    "wrong_update": RefusalCode.WRONG_UPDATE,
+    "too_few_subjects": RefusalCode.TOO_FEW_SUBJECTS,
+}  # all others are about another round
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,12 @@ def admit(
         raise UpdateRefusedError(RefusalCode.WRONG_WEIGHTS, str(e)) from e
     # (3) signed by the site, about this round and these bytes, on a consent log that only grew
     attestation, head = _check_attestation(update, plan, site, last_head)
-    # (4) for AUs that the site is enrolled for, and counted as asked
+    # (4) of which the round saw no older state than the server
+    start = attestation.consent.start_size
+    if not plan.tree_size <= start <= head.size:
+        detail = f"log of {start} entries at the start, {plan.tree_size} before, {head.size} after"
+        raise UpdateRefusedError(RefusalCode.LOG_NOT_GROWN, detail)
+    # (5) for AUs that the site is enrolled for, and counted as asked
     _check_labels(update, plan, site, attestation)
     return Admitted(attestation, head)
 
@@ -109,3 +117,5 @@ def _check_labels(
     counts = update.labelled_frames
     if set(counts) != wanted or not all(0 <= n <= MAX_FRAMES for n in counts.values()):
         raise UpdateRefusedError(RefusalCode.WRONG_LABELS, "counts of frames are not as asked")
+    if counts and not any(counts.values()):
+        raise UpdateRefusedError(RefusalCode.WRONG_LABELS, "no frame was counted")

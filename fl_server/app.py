@@ -6,10 +6,10 @@ Not ``Strategy.start``: that cannot resume, and one bad reply ends the run.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-from flwr.app import Context, Message, MessageType, RecordDict
+from flwr.app import ArrayRecord, Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from core_model.protocol.messages import RefusalCode, SiteUpdate
@@ -18,13 +18,18 @@ from core_model.protocol.records import (
     decode_reply,
     decode_site_id,
     encode_request,
+    encode_weights,
 )
 from fl_server.config import load_federation
 from fl_server.coordinator import Coordinator
 from fl_server.round_state import RoundSummary
 
 QUERY_SITE = "query.site"
+UNREACHED = {3, 4, 5}  # Flower's codes of a message or reply that is gone, and of a lost node
 POLL_S = 0.5
+Nodes = dict[int, str | None]
+"""Which site each node says it works for; None if it did not say."""
+
 OnRound = Callable[[RoundSummary], None]
 
 app = ServerApp()
@@ -46,31 +51,30 @@ def drive(grid: Grid, coordinator: Coordinator, on_round: OnRound = lambda _: No
         coordinator: What to ask, and what to make of the answers.
         on_round: Called after each round.
     """
-    timeout_s = coordinator.config.timeout_s
-    nodes = find_sites(grid, [s.site_id for s in coordinator.config.sites], timeout_s)
+    nodes = wait_for_sites(grid, coordinator)
     while not coordinator.is_done:
-        asked = coordinator.asked_sites()
-        for site_id in set(asked) - nodes.keys():
+        for site_id in set(coordinator.asked_sites()) - set(nodes.values()):
             coordinator.refuse(site_id, RefusalCode.NO_ANSWER)
-        messages = {
-            site_id: Message(
-                encode_request(coordinator.request(site_id)), nodes[site_id], MessageType.TRAIN
-            )
-            for site_id in asked
-            if site_id in nodes
-        }
-        for site_id, reply in exchange(grid, messages, timeout_s):
-            take(coordinator, site_id, reply)
+        messages = {m.metadata.dst_node_id: m for m in _requests(coordinator, nodes)}
+        for node, reply in exchange(grid, messages.values(), coordinator.config.timeout_s):
+            take(coordinator, str(nodes[node]), reply)
         on_round(coordinator.finish())
+        nodes = find_sites(grid, nodes, coordinator.config.timeout_s)
 
 
 def take(coordinator: Coordinator, site_id: str, reply: Message | None) -> None:
-    """Hand one reply to the coordinator: an update, a refusal, or silence."""
-    if reply is None or reply.has_error():
+    """Hand one reply to the coordinator: an update, a refusal, or silence.
+
+    The text of an error is not looked at: it may tell about data.
+    """
+    if reply is None or (reply.has_error() and reply.error.code in UNREACHED):
         coordinator.refuse(site_id, RefusalCode.NO_ANSWER)
         return
+    if reply.has_error():
+        coordinator.refuse(site_id, RefusalCode.SITE_FAULT)
+        return
     try:
-        answer = decode_reply(reply.content)
+        answer = decode_reply(reply.content, coordinator.schema.num_bytes())
     except RecordError:
         coordinator.refuse(site_id, RefusalCode.WRONG_WEIGHTS)
         return
@@ -80,42 +84,84 @@ def take(coordinator: Coordinator, site_id: str, reply: Message | None) -> None:
         coordinator.refuse(site_id, answer)
 
 
-def find_sites(grid: Grid, site_ids: list[str], timeout_s: float) -> dict[str, int]:
-    """Return the node of each site that is there; wait until all are, or the time is over.
-
-    What a node says of itself is not believed: admission checks the signature of every update.
-    """
-    found: dict[str, int] = {}
-    end = time.monotonic() + timeout_s
+def wait_for_sites(grid: Grid, coordinator: Coordinator) -> Nodes:
+    """Find the sites' nodes; wait until all sites are there, or ``join_timeout_s`` is over."""
+    wanted = {s.site_id for s in coordinator.config.sites}
+    end = time.monotonic() + coordinator.config.join_timeout_s
+    nodes: Nodes = {}
     while True:
-        nodes = [n for n in grid.get_node_ids() if n not in found.values()]
-        asked = {str(n): Message(RecordDict(), n, QUERY_SITE) for n in nodes}
-        for node, reply in exchange(grid, asked, max(1.0, end - time.monotonic())):
-            if reply is not None and not reply.has_error():
-                found.setdefault(decode_site_id(reply.content), int(node))
-        if set(site_ids) <= found.keys() or time.monotonic() > end:
-            return {site: node for site, node in found.items() if site in site_ids}
+        nodes = find_sites(grid, nodes, max(POLL_S, end - time.monotonic()))
+        if wanted <= set(nodes.values()) or time.monotonic() >= end:
+            return nodes
         time.sleep(POLL_S)
 
 
+def find_sites(grid: Grid, known: Nodes, timeout_s: float) -> Nodes:
+    """Return the nodes that are there now, and which site each says it works for.
+
+    Only nodes that have not said so before are asked. What a node says of itself is not believed:
+    admission checks the signature of every update. So if two nodes claim one site, both are asked
+    for an update, and the one that can sign counts.
+    """
+    there = list(grid.get_node_ids())
+    nodes = {n: known[n] for n in there if known.get(n) is not None}
+    queries = [Message(RecordDict(), n, QUERY_SITE, ttl=timeout_s) for n in there if n not in nodes]
+    for node, reply in exchange(grid, queries, timeout_s):
+        if reply is None or reply.has_error():
+            continue
+        try:
+            nodes[node] = decode_site_id(reply.content)
+        except RecordError:
+            nodes[node] = None
+    return nodes
+
+
 def exchange(
-    grid: Grid, messages: dict[str, Message], timeout_s: float
-) -> Iterable[tuple[str, Message | None]]:
-    """Send messages and yield each reply as it comes; None for those that did not come in time.
+    grid: Grid, messages: Iterable[Message], timeout_s: float
+) -> Iterator[tuple[int, Message | None]]:
+    """Send messages; yield node and reply as replies come, None for those not there in time.
 
     A reply belongs to the message that it answers: for a lost node Flower answers itself, under
-    another node's number.
+    another node's number. Replies are pulled one by one, so that one model is in memory, not all.
     """
-    ids = list(grid.push_messages(messages.values()))
-    waiting = dict(zip(ids, messages, strict=True))
+    waiting: dict[str, int] = {}
+    for message in messages:
+        node = message.metadata.dst_node_id
+        (number,) = grid.push_messages([message]) or (None,)
+        if number is None:  # Flower could not send it
+            yield node, None
+        else:
+            waiting[number] = node
     end = time.monotonic() + timeout_s
-    while waiting and time.monotonic() < end:
-        replies = list(grid.pull_messages(list(waiting)))
-        for reply in replies:
-            site_id = waiting.pop(reply.metadata.reply_to_message_id, None)
-            if site_id is not None:
-                yield site_id, reply
-        if not replies:
-            time.sleep(POLL_S)
-    for site_id in waiting.values():
-        yield site_id, None
+    while waiting:
+        is_over = time.monotonic() >= end
+        pulled = 0
+        for number in list(waiting):
+            for reply in grid.pull_messages([number]):
+                if reply.metadata.reply_to_message_id == number:
+                    pulled += 1
+                    yield waiting.pop(number), reply
+        if is_over:
+            break
+        if waiting and not pulled:
+            time.sleep(min(POLL_S, max(0.0, end - time.monotonic())))
+    for node in waiting.values():
+        yield node, None
+
+
+def _requests(coordinator: Coordinator, nodes: Nodes) -> Iterator[Message]:
+    """Make the round's messages. The weights are packed once: they are the same for all."""
+    weights: ArrayRecord | None = None
+    asked = set(coordinator.asked_sites())
+    for node, site_id in sorted(nodes.items()):
+        if site_id not in asked:
+            continue
+        request = coordinator.request(site_id)
+        if weights is None:
+            weights = encode_weights(request.arrays)
+        yield Message(
+            encode_request(request, weights),
+            node,
+            MessageType.TRAIN,
+            ttl=coordinator.config.timeout_s,
+        )

@@ -60,6 +60,7 @@ class FederationConfig(Settings):
     quorum: int = Field(1, ge=1)  # sites; with fewer the weights stay as they are
     min_subjects: int = Field(1, ge=1)  # people that a site must have in a round
     timeout_s: float = Field(3600.0, gt=0)  # for one round
+    join_timeout_s: float = Field(120.0, ge=0)  # for all sites to appear; later ones join then
 
     @field_validator("action_units")
     @classmethod
@@ -71,6 +72,9 @@ class FederationConfig(Settings):
         ids = [s.site_id for s in self.sites]
         if len(set(ids)) != len(ids):
             raise ValueError("sites: two sites have the same site_id")
+        keys = [VerifierKey.parse(vkey).public for s in self.sites for vkey in (s.key, s.log_key)]
+        if len(set(keys)) != len(keys):
+            raise ValueError("sites: a key stands twice; each site has two keys of its own")
         for site in self.sites:
             if extra := set(site.labelled_aus) - set(self.action_units):
                 raise ValueError(

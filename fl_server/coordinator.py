@@ -23,7 +23,7 @@ from fl_server.config import EnrolledSite, FederationConfig, Stage
 from fl_server.errors import UpdateRefusedError
 from fl_server.round_state import RoundSummary, load_state, save_state
 
-FRAMES_UNIT = 1024.0  # weight 1 of a site that is weighted by frames
+FRAMES_UNIT = 8192.0  # weight 1 of a site that is weighted by frames
 
 
 class Coordinator:
@@ -114,7 +114,11 @@ class Coordinator:
 
     def refuse(self, site_id: str, code: RefusalCode) -> None:
         """Write down that a site gives no update, or that its update is left out."""
-        if site_id not in self._admitted:
+        # Two nodes can claim to be one site. What one of them says never undoes what the other
+        # proved, and silence never hides a reason.
+        if site_id in self._admitted:
+            return
+        if code is not RefusalCode.NO_ANSWER or site_id not in self._refused:
             self._refused[site_id] = code
 
     def finish(self) -> RoundSummary:

@@ -78,6 +78,6 @@ def write_federation(
         output=root / output,
         stages=(Stage(rounds=1, training=PRETRAINING), Stage(rounds=2, training=FINETUNING)),
         sites=tuple(f.enrolment() for f in folders.values()),
-        timeout_s=60.0,
+        timeout_s=300.0,
     )
     return FederationConfig.model_validate({**config.model_dump(), **changes})
