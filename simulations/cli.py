@@ -69,7 +69,8 @@ def demo(
 @app.command()
 def compare(
     scenario: Annotated[str, typer.Option(help="A shipped scenario, or a TOML file.")] = "long",
-    seeds: Annotated[int, typer.Option(min=1, help="How many, from 0.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    first_seed: Annotated[int, typer.Option(min=0, help="The first of them.")] = 1,
     out: Out = Path("out/long"),
     table: Annotated[Path, typer.Option(help="Markdown page to write.")] = Path("out/results.md"),
     workers: Workers = 2,
@@ -80,7 +81,7 @@ def compare(
 
     runs = []
     try:
-        for seed in range(seeds):
+        for seed in range(first_seed, first_seed + seeds):
             plan, folder = load_scenario(scenario, seed), out / f"seed-{seed}"
             console.print(f"seed {seed}")
             runs.append(
