@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
 from core_model.action_units import check_aus
 from core_model.config import Purpose, Settings
-from fl_client.errors import SiteConfigError
+from core_model.settings_file import load_settings
 
 
 class Caps(Settings):
@@ -46,19 +45,9 @@ def load_site_config(path: Path) -> SiteConfig:
     """Read site.toml.
 
     Raises:
-        SiteConfigError: The file is missing or not right. Names file and field.
+        SettingsError: The file is missing or not right. Names file and field.
     """
-    try:
-        config = SiteConfig.model_validate(tomllib.loads(path.read_text()))
-    except OSError as e:
-        raise SiteConfigError(f"{path}: cannot be read ({e.strerror})") from e
-    except tomllib.TOMLDecodeError as e:
-        raise SiteConfigError(f"{path}: not TOML: {e}") from e
-    except ValidationError as e:
-        lines = [
-            f"{path}: {'.'.join(map(str, p['loc'])) or 'file'}: {p['msg']}" for p in e.errors()
-        ]
-        raise SiteConfigError("\n".join(lines)) from e
+    config = load_settings(path, SiteConfig)
     root = path.resolve().parent
     places = {name: root / getattr(config, name) for name in ("consent_log", "site_key", "state")}
     lists = tuple(root / p for p in config.recordings)

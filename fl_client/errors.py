@@ -1,7 +1,6 @@
 """Errors of a site.
 
 * SiteError
-  * SiteConfigError       site.toml is not right; says file, field, expected, got
   * LocalStateError       weights kept at the site cannot be read
   * RoundRefusedError     the site gives no update; only its ``code`` leaves the site
 """
@@ -13,10 +12,6 @@ from core_model.protocol.messages import RefusalCode
 
 class SiteError(Exception):
     """Base of all errors of a site."""
-
-
-class SiteConfigError(SiteError):
-    """site.toml is not right."""
 
 
 class LocalStateError(SiteError):

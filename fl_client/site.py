@@ -37,7 +37,7 @@ def open_site(path: Path, clock: Clock = lambda: datetime.now(UTC)) -> Site:
     """Open the site of a site.toml.
 
     Raises:
-        SiteConfigError: The file is not right.
+        SettingsError: The file is not right.
         KeyFileError: The key cannot be used.
         ValueError: A list of recordings or the device is not right.
     """

@@ -5,6 +5,7 @@ Not ``Strategy.start``: that cannot resume, and one bad reply ends the run.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -26,9 +27,10 @@ from fl_server.round_state import RoundSummary
 
 QUERY_SITE = "query.site"
 UNREACHED = {3, 4, 5}  # Flower's codes of a message or reply that is gone, and of a lost node
+QUERY_TIMEOUT_S = 30.0
 POLL_S = 0.5
-Nodes = dict[int, str | None]
-"""Which site each node says it works for; None if it did not say."""
+Nodes = dict[int, str]
+"""Which site each node says it works for."""
 
 OnRound = Callable[[RoundSummary], None]
 
@@ -53,13 +55,13 @@ def drive(grid: Grid, coordinator: Coordinator, on_round: OnRound = lambda _: No
     """
     nodes = wait_for_sites(grid, coordinator)
     while not coordinator.is_done:
+        nodes = find_sites(grid, nodes)
         for site_id in set(coordinator.asked_sites()) - set(nodes.values()):
             coordinator.refuse(site_id, RefusalCode.NO_ANSWER)
         messages = {m.metadata.dst_node_id: m for m in _requests(coordinator, nodes)}
         for node, reply in exchange(grid, messages.values(), coordinator.config.timeout_s):
-            take(coordinator, str(nodes[node]), reply)
+            take(coordinator, nodes[node], reply)
         on_round(coordinator.finish())
-        nodes = find_sites(grid, nodes, coordinator.config.timeout_s)
 
 
 def take(coordinator: Coordinator, site_id: str, reply: Message | None) -> None:
@@ -90,13 +92,13 @@ def wait_for_sites(grid: Grid, coordinator: Coordinator) -> Nodes:
     end = time.monotonic() + coordinator.config.join_timeout_s
     nodes: Nodes = {}
     while True:
-        nodes = find_sites(grid, nodes, max(POLL_S, end - time.monotonic()))
+        nodes = find_sites(grid, nodes)
         if wanted <= set(nodes.values()) or time.monotonic() >= end:
             return nodes
         time.sleep(POLL_S)
 
 
-def find_sites(grid: Grid, known: Nodes, timeout_s: float) -> Nodes:
+def find_sites(grid: Grid, known: Nodes) -> Nodes:
     """Return the nodes that are there now, and which site each says it works for.
 
     Only nodes that have not said so before are asked. What a node says of itself is not believed:
@@ -104,15 +106,14 @@ def find_sites(grid: Grid, known: Nodes, timeout_s: float) -> Nodes:
     for an update, and the one that can sign counts.
     """
     there = list(grid.get_node_ids())
-    nodes = {n: known[n] for n in there if known.get(n) is not None}
-    queries = [Message(RecordDict(), n, QUERY_SITE, ttl=timeout_s) for n in there if n not in nodes]
-    for node, reply in exchange(grid, queries, timeout_s):
-        if reply is None or reply.has_error():
-            continue
-        try:
-            nodes[node] = decode_site_id(reply.content)
-        except RecordError:
-            nodes[node] = None
+    nodes = {n: known[n] for n in there if n in known}
+    queries = [
+        Message(RecordDict(), n, QUERY_SITE, ttl=QUERY_TIMEOUT_S) for n in there if n not in nodes
+    ]
+    for node, reply in exchange(grid, queries, QUERY_TIMEOUT_S):
+        if reply is not None and not reply.has_error():
+            with contextlib.suppress(RecordError):
+                nodes[node] = decode_site_id(reply.content)
     return nodes
 
 

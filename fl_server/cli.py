@@ -8,8 +8,8 @@ from typing import Annotated
 import typer
 
 from core_model.checkpoint import CheckpointError, load_checkpoint
+from core_model.settings_file import SettingsError
 from fl_server.config import load_federation
-from fl_server.errors import ServerError
 from fl_server.round_state import RunState
 
 app = typer.Typer(no_args_is_help=True, help="Run and watch a federation.")
@@ -39,7 +39,7 @@ def check(federation: FederationFile) -> None:
     try:
         config = load_federation(federation)
         _, manifest = load_checkpoint(config.initial)
-    except (ServerError, CheckpointError) as e:
+    except (SettingsError, CheckpointError) as e:
         typer.echo(str(e), err=True)
         raise typer.Exit(1) from e
     shared = manifest.weights.shared("finetuning")
@@ -58,7 +58,7 @@ def rounds(federation: FederationFile) -> None:
     """Show the rounds of a run: who was admitted, who was refused, and why."""
     try:
         config = load_federation(federation)
-    except ServerError as e:
+    except SettingsError as e:
         typer.echo(str(e), err=True)
         raise typer.Exit(1) from e
     path = config.output / "run.json"

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from consent.errors import MalformedError
 from consent.keys import VerifierKey
 from core_model.action_units import check_aus
 from core_model.config import Settings, TrainingConfig
 from core_model.protocol.messages import Weighting
-from fl_server.errors import FederationConfigError
+from core_model.settings_file import load_settings
 
 
 class EnrolledSite(Settings):
@@ -89,19 +88,9 @@ def load_federation(path: Path) -> FederationConfig:
     """Read federation.toml.
 
     Raises:
-        FederationConfigError: The file is missing or not right. Names file and field.
+        SettingsError: The file is missing or not right. Names file and field.
     """
-    try:
-        config = FederationConfig.model_validate(tomllib.loads(path.read_text()))
-    except OSError as e:
-        raise FederationConfigError(f"{path}: cannot be read ({e.strerror})") from e
-    except tomllib.TOMLDecodeError as e:
-        raise FederationConfigError(f"{path}: not TOML: {e}") from e
-    except ValidationError as e:
-        lines = [
-            f"{path}: {'.'.join(map(str, p['loc'])) or 'file'}: {p['msg']}" for p in e.errors()
-        ]
-        raise FederationConfigError("\n".join(lines)) from e
+    config = load_settings(path, FederationConfig)
     root = path.resolve().parent
     return config.model_copy(
         update={"initial": root / config.initial, "output": root / config.output}

@@ -1,7 +1,6 @@
 """Errors of the server.
 
 * ServerError
-  * FederationConfigError    federation.toml is not right; says file, field, expected, got
   * UpdateRefusedError       an update failed a check and is left out; has a ``code``
 """
 
@@ -12,10 +11,6 @@ from core_model.protocol.messages import RefusalCode
 
 class ServerError(Exception):
     """Base of all server errors."""
-
-
-class FederationConfigError(ServerError):
-    """federation.toml is not right."""
 
 
 class UpdateRefusedError(ServerError):

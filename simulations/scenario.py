@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import tomllib
-from importlib import resources
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from core_model.action_units import UNION
 from core_model.config import (
@@ -17,6 +15,7 @@ from core_model.config import (
     Size,
     encoder_config,
 )
+from core_model.settings_file import load_settings
 from simulations.faces.spec import LOOKS, FaceSiteSpec
 
 VALIDATION_SHARE = (
@@ -100,17 +99,12 @@ def load_scenario(name: str, seed: int | None = None) -> Scenario:
 
     Raises:
         FileNotFoundError: There is none; names those that are shipped.
-        ValueError: It is not right; names file and field.
+        SettingsError: It is not right; names file and field.
     """
-    shipped = resources.files("simulations") / "scenarios"
-    path = Path(name)
-    names = sorted(p.name.removesuffix(".toml") for p in shipped.iterdir())
-    if not path.exists() and name not in names:
+    shipped = Path(__file__).parent / "scenarios"
+    names = sorted(p.stem for p in shipped.glob("*.toml"))
+    path = Path(name) if Path(name).exists() else shipped / f"{name}.toml"
+    if not path.exists():
         raise FileNotFoundError(f"no scenario {name}; shipped are: {', '.join(names)}")
-    text = path.read_text() if path.exists() else (shipped / f"{name}.toml").read_text()
-    try:
-        scenario = Scenario.model_validate(tomllib.loads(text))
-    except ValidationError as e:
-        lines = [f"{name}: {'.'.join(map(str, p['loc']))}: {p['msg']}" for p in e.errors()]
-        raise ValueError("\n".join(lines)) from e
+    scenario = load_settings(path, Scenario)
     return scenario if seed is None else scenario.model_copy(update={"seed": seed})

@@ -8,9 +8,10 @@ from typer.testing import CliRunner
 from consent.model import Purpose
 from core_model.config import PretrainConfig
 from core_model.protocol.messages import RefusalCode, Weighting
+from core_model.settings_file import SettingsError
 from fl_client.cli import app
 from fl_client.config import load_site_config
-from fl_client.errors import LocalStateError, RoundRefusedError, SiteConfigError
+from fl_client.errors import LocalStateError, RoundRefusedError
 from fl_client.local_state import LocalState
 from fl_client.round import run_round
 from fl_client.site import open_site
@@ -113,7 +114,7 @@ BROKEN = {
 def test_site_toml_errors_name_the_field(setting, old, new, message) -> None:
     folder, _ = setting
     folder.config.write_text(folder.config.read_text().replace(old, new, 1))
-    with pytest.raises(SiteConfigError, match=message):
+    with pytest.raises(SettingsError, match=message):
         load_site_config(folder.config)
 
 

@@ -5,9 +5,9 @@ import pytest
 from typer.testing import CliRunner
 
 from core_model.protocol.messages import RefusalCode
+from core_model.settings_file import SettingsError
 from fl_server.cli import EXPLAINED, app
 from fl_server.config import load_federation
-from fl_server.errors import FederationConfigError
 from simulations.loop import run_plain
 from simulations.toml_text import to_toml
 from tests.federation import write_federation, write_sites
@@ -44,7 +44,7 @@ def test_errors_name_file_and_field(federation, old, new, message) -> None:
     text = path.read_text()
     assert old in text
     path.write_text(text.replace(old, new, 1))
-    with pytest.raises(FederationConfigError, match=message) as caught:
+    with pytest.raises(SettingsError, match=message) as caught:
         load_federation(path)
     assert str(path) in str(caught.value)
 
@@ -52,7 +52,7 @@ def test_errors_name_file_and_field(federation, old, new, message) -> None:
 def test_two_sites_of_one_name(federation) -> None:
     path, _, _ = federation
     path.write_text(path.read_text().replace('"site-b"', '"site-a"'))
-    with pytest.raises(FederationConfigError, match="same site_id"):
+    with pytest.raises(SettingsError, match="same site_id"):
         load_federation(path)
 
 
