@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ from simulations.scenario import Scenario, load_scenario
 app = typer.Typer(no_args_is_help=True, help="Simulate federations on one machine.")
 console = Console()
 CACHE = Path.home() / ".cache" / "omote"
+EXIT_INTERRUPTED = 130
 LABELS = {"faces": "drawing people", "rounds": "training, rounds of all arms"}
 Out = Annotated[Path, typer.Option(help="Folder for everything that is made.")]
 Workers = Annotated[int, typer.Option(min=1, help="Processes; one for each processor core.")]
@@ -121,7 +123,11 @@ def _run(name: str, plan: Scenario, out: Path, cache: Path, workers: int) -> Res
                 tasks[what] = bars.add_task(LABELS[what], total=total)
             bars.update(tasks[what], completed=done)
 
-        return run_experiment(name, plan, out, cache, workers, tell)
+        try:
+            return run_experiment(name, plan, out, cache, workers, tell)
+        except (KeyboardInterrupt, BrokenExecutor) as e:
+            console.print("Interrupted. The same command (without --fresh) goes on from here.")
+            raise typer.Exit(EXIT_INTERRUPTED) from e
 
 
 def _print_table(results: Results) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import resource
+import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -86,7 +87,10 @@ def _run_arms(
     everything = list(waiting)
     running: dict[Future[ArmResult | None], Arm] = {}
     finished: set[str] = set()
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    # Ctrl-C ends the workers without a word; what they have finished is on disk.
+    with ProcessPoolExecutor(
+        workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL)
+    ) as pool:
         while waiting or running:
             for arm in [a for a in waiting if a.start is None or a.start in finished]:
                 if len(running) < workers:

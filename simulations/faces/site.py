@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import lru_cache
@@ -65,7 +66,9 @@ def make_face_site(
 
 def drawing_pool(workers: int) -> Executor:
     """Return processes that draw. Spawned: a fork would copy the threads of torch and OpenCV."""
-    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    return ProcessPoolExecutor(
+        workers, get_context("spawn"), signal.signal, (signal.SIGINT, signal.SIG_DFL)
+    )
 
 
 def _draw_people(
