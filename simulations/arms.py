@@ -84,9 +84,9 @@ def run_arm(arm: Arm, scenario: Scenario, people: People, root: Path) -> None:
         timeout_s=3600.0,
     )
     _, grid = run_local(config, folders, run=_runner(arm, scenario, folders, folder))
-    (folder / "crossings.txt").write_text(
-        "".join(f"{c.message_type}\t{c.num_bytes}\t{','.join(c.arrays)}\n" for c in grid.crossings)
-    )
+    with (folder / "crossings.txt").open("a") as f:  # the arm may have been interrupted before
+        for c in grid.crossings:
+            f.write(f"{c.message_type}\t{c.num_bytes}\t{','.join(c.arrays)}\n")
 
 
 def last_checkpoint(root: Path, arm: str) -> Path:

@@ -19,8 +19,15 @@ CLAIMS = {
 }
 
 
-def write_table(runs: Sequence[Results], command: str, path: Path) -> None:
-    """Write a Markdown page: every arm and every claim, mean and spread over the seeds."""
+def write_table(runs: Sequence[Results], always: Sequence[float], command: str, path: Path) -> None:
+    """Write a Markdown page: every arm and every claim, mean and spread over the seeds.
+
+    Args:
+        runs: One for each seed.
+        always: Macro F1 on new people of guessing every AU, for each seed.
+        command: What made the runs.
+        path: The page.
+    """
     first = runs[0]
     minutes = sum(r.seconds for r in runs) / 60
     seeds = ", ".join(str(r.seed) for r in runs)
@@ -37,6 +44,7 @@ def write_table(runs: Sequence[Results], command: str, path: Path) -> None:
         "|---|---|---|---|---|---|---|",
         *(_row(name, [r.arms[name] for r in runs]) for name in first.arms),
         "",
+        f"Guessing every AU in every frame has an F1 on new people of {_spread(always)}.",
         f"Chance of the probes: {first.arms['federated_iat'].identity_chance:.3f} (own people), "
         f"{first.arms['federated_iat'].identity_probe_unseen_people.chance:.3f} (new people), "
         f"{first.arms['federated_iat'].identity_probe_real_people.chance:.3f} (real people, ORL).",

@@ -177,3 +177,13 @@ def test_site_that_counts_nothing_never_makes_the_model_nan(tmp_path, count, cod
 
     summary = run_plain(config, folders, run=counts_nothing).summaries[1]
     assert summary.refused == ({"site-a": code, "site-b": code} if code else {})
+
+
+@pytest.mark.parametrize("code", [RefusalCode.SITE_FAULT, RefusalCode.NO_ANSWER])
+def test_what_another_node_says_later_does_not_undo_an_admission(federation, code) -> None:
+    config, folders = federation
+    coordinator, site = Coordinator(config), open_site(folders["site-a"].config)
+    coordinator.answer("site-a", run_round(coordinator.request("site-a"), site))
+    coordinator.refuse("site-a", code)
+    summary = coordinator.finish()
+    assert (summary.admitted, summary.refused) == (("site-a",), {})

@@ -7,6 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from core_model.action_units import NAMES
+from simulations.baseline import f1_of_always
 from simulations.cli import app
 from simulations.compare import CLAIMS, write_table
 from simulations.experiment import arms_of, run_experiment
@@ -94,11 +95,25 @@ def test_report_is_one_file_without_scripts(tiny) -> None:
 @pytest.mark.slow
 def test_table_over_seeds(tiny, tmp_path) -> None:
     _, results, _, _ = tiny
-    write_table([results, results], "omote-sim compare", tmp_path / "results.md")
+    write_table([results, results], [0.5, 0.5], "omote-sim compare", tmp_path / "results.md")
     text = (tmp_path / "results.md").read_text()
     assert text.count("| federated_iat |") == 1
     assert all(claim in text for claim in CLAIMS.values())
     assert {c.key for c in check_claims(results)} == set(CLAIMS)
+
+
+@pytest.mark.slow
+def test_guessing_always_agrees_with_scikit_learn(tiny) -> None:
+    from sklearn.metrics import f1_score
+
+    plan, _, root, _ = tiny
+    from core_model.data.frames import FrameDataset
+    from simulations.data import make_people
+
+    people = make_people(plan, root / "again", root / "cache", 1, lambda *_: None)
+    aus = FrameDataset(people.unseen_people(plan.sites), 32, plan.action_units).aus.numpy()
+    want = f1_score(aus, aus * 0 + 1, average="macro", zero_division=0)
+    assert f1_of_always(plan, root / "cache") == pytest.approx(want)
 
 
 def test_both_languages_say_the_same_things() -> None:
