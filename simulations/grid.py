@@ -119,8 +119,10 @@ class InProcessGrid(Grid):
         message.content = read_records(write_records(message.content))
         try:
             reply = self._client_app(message, self._contexts[node])
-        except Exception as e:  # noqa: BLE001 - as Flower's own runtime does
-            return Message(Error(CLIENT_APP_RAISED, type(e).__name__), reply_to=message)
+        except Exception as e:  # noqa: BLE001 - as Flower's own runtime does, text and all
+            reason = f"{type(e)}:<'{e}'>"
+            self._note(node, message.metadata.message_type, RecordDict(), reason.encode())
+            return Message(Error(CLIENT_APP_RAISED, reason), reply_to=message)
         raw = write_records(reply.content)
         reply.content = read_records(raw)
         self._note(node, message.metadata.message_type, reply.content, raw)
