@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from fl_client.errors import RoundRefusedError
 from fl_client.round import run_round
 from fl_client.site import Site, open_site
 
+_log = logging.getLogger(__name__)
 Run = Callable[[RoundRequest, Site], SiteUpdate]
 
 
@@ -34,22 +36,29 @@ def make_app(site_of: Callable[[Context], Site], run: Run = run_round) -> Client
 
     @app.query("site")
     def tell_site(message: Message, context: Context) -> Message:
-        return Message(encode_site_id(site_of(context).site_id), reply_to=message)
+        return Message(_answer(lambda: encode_site_id(site_of(context).site_id)), reply_to=message)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
-        return Message(_answer(message, site_of(context), run), reply_to=message)
+        def answer() -> RecordDict:
+            return encode_update(run(decode_request(message.content), site_of(context)))
+
+        return Message(_answer(answer), reply_to=message)
 
     return app
 
 
-def _answer(message: Message, site: Site, run: Run) -> RecordDict:
+def _answer(answer: Callable[[], RecordDict]) -> RecordDict:
+    """Return an answer or a code. Flower sends the text of whatever is raised to the server."""
     try:
-        return encode_update(run(decode_request(message.content), site))
+        return answer()
     except RoundRefusedError as e:
         return encode_refusal(e.code)
     except RecordError:
         return encode_refusal(RefusalCode.REQUEST_DAMAGED)
+    except Exception:  # noqa: BLE001 - whatever it is, its text stays here
+        _log.exception("this site cannot answer")
+        return encode_refusal(RefusalCode.SITE_FAULT)
 
 
 def _configured_site(context: Context) -> Site:

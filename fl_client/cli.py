@@ -19,6 +19,20 @@ def main() -> None:
 
 
 @app.command()
+def forget(config: Annotated[Path, typer.Argument(help="The site.toml.")]) -> None:
+    """Delete what is kept of people who withdrew. Rounds do this too: for when none will come."""
+    from fl_client.forgetting import forget_withdrawn
+    from fl_client.site import open_site
+
+    try:
+        number = forget_withdrawn(open_site(config))
+    except (SiteError, ConsentError, OSError, ValueError) as e:
+        typer.echo(f"error    {e}", err=True)
+        raise typer.Exit(1) from e
+    typer.echo(f"Deleted the identity rows of {number} people.")
+
+
+@app.command()
 def check(config: Annotated[Path, typer.Argument(help="The site.toml.")]) -> None:
     """Check that this site can take part: device, recordings, consent, labels."""
     from fl_client.doctor import examine  # torch takes a second: not for --help

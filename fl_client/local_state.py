@@ -30,16 +30,15 @@ class LocalState:
         People who were there before get their rows back, others keep the row in ``fresh``.
 
         Raises:
-            LocalStateError: The file is damaged.
+            LocalStateError: The file is damaged, or of a model of another shape.
         """
         if not self._path.exists():
             return fresh
         kept, before = self._read()
+        self._check_fits(kept, fresh)
         rows = {subject: i for i, subject in enumerate(before)}
         result = {name: array.copy() for name, array in fresh.items()}
         for name, array in result.items():
-            if name not in kept:
-                continue
             if schema.role_of(name) is not Role.IDENTITY_HEAD:
                 result[name] = kept[name]
                 continue
@@ -57,6 +56,14 @@ class LocalState:
         draft.chmod(0o600)
         draft.replace(self._path)
 
+    def subjects(self) -> tuple[str, ...]:
+        """Return whose rows are kept.
+
+        Raises:
+            LocalStateError: The file is damaged.
+        """
+        return self._read()[1] if self._path.exists() else ()
+
     def purge(self, allowed: frozenset[str]) -> int:
         """Delete the rows of everyone not in ``allowed``; return how many people that were."""
         if not self._path.exists():
@@ -69,6 +76,18 @@ class LocalState:
             cut = {n: np.ascontiguousarray(a[keep]) if n in heads else a for n, a in arrays.items()}
             self.save(cut, tuple(subjects[i] for i in keep))
         return gone
+
+    def _check_fits(self, kept: Arrays, fresh: Arrays) -> None:
+        """Check that the kept weights differ from ``fresh`` in the number of people at most."""
+        shapes = [
+            {n: a.shape[n.startswith("identity_head.") :] for n, a in arrays.items()}
+            for arrays in (kept, fresh)
+        ]
+        if shapes[0] != shapes[1]:
+            raise LocalStateError(
+                f"{self._path} is of a model of another shape; give the run a new run_id, or "
+                "delete the file to start with fresh local weights"
+            )
 
     def _read(self) -> tuple[Arrays, tuple[str, ...]]:
         try:

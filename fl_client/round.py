@@ -10,14 +10,11 @@ import secrets
 from datetime import datetime
 from importlib.metadata import version
 
-import numpy as np
-
 from consent.attestation import Attestation, LogState, sign_attestation
 from consent.errors import ConsentChangedError
 from consent.gate import Ruling
 from consent.manifest import manifest_root
 from consent.model import Purpose
-from core_model.config import PretrainConfig
 from core_model.protocol.messages import (
     RefusalCode,
     RoundPlan,
@@ -27,8 +24,11 @@ from core_model.protocol.messages import (
     digest,
 )
 from core_model.training.seeds import derive_seed
+from fl_client.caps import check_request, trained_aus
 from fl_client.errors import RoundRefusedError
+from fl_client.forgetting import forget_withdrawn
 from fl_client.local_state import LocalState
+from fl_client.manifests import keep_manifest
 from fl_client.selection import Selection, select
 from fl_client.site import Site
 from fl_client.training import Trained, train
@@ -44,7 +44,11 @@ def run_round(request: RoundRequest, site: Site) -> SiteUpdate:
             written to the site's own log.
     """
     try:
-        return _run_round(request, site)
+        try:
+            return _run_round(request, site)
+        finally:
+            # However it ended: nobody waits for the next round, which may never come.
+            forget_withdrawn(site)
     except RoundRefusedError:
         raise
     except Exception as e:
@@ -56,16 +60,15 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     plan, started_at = request.plan, site.clock()
 
     # (1) Is the plan within this site's own caps, and are the weights those that it names?
-    check_plan(request, site)
+    check_request(request, site.config)
 
-    # (2) Who may be used? Asked anew in every round; whoever is not is forgotten at once.
+    # (2) Who may be used? Asked anew in every round.
     min_subjects = max(plan.min_subjects, site.config.caps.min_subjects)
     selection = select(site.recordings, site.gate, plan, min_subjects)
     state = LocalState(site.config.state, plan.run_id, plan.purpose)
-    state.purge(selection.ruling.allowed)
 
     # (3) Train, and keep of the shared weights only what may leave.
-    labelled = site.config.labelled_aus if plan.purpose == "finetuning" else ()
+    labelled = trained_aus(plan, site.config)
     seed = derive_seed(plan.seed, site.site_id, plan.round)
     trained = train(request, selection.recordings, labelled, state, site.device, seed)
 
@@ -76,7 +79,8 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
         raise RoundRefusedError(RefusalCode.CONSENT_CHANGED, str(e)) from e
 
     # (5) Say what the update rests on, and sign it.
-    attestation = _attest(plan, site, selection, ruling, trained, labelled, started_at)
+    salt = secrets.token_bytes(32)
+    attestation = _attest(plan, site, selection, ruling, trained, labelled, salt, started_at)
     update = SiteUpdate(
         site_id=site.site_id,
         arrays=trained.shared,
@@ -86,37 +90,14 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     )
 
     # (6) Only now is the round worth remembering.
+    keep_manifest(site.config.state, attestation, salt, selection.assets())
     state.save(trained.local, trained.dataset.subjects)
     return update
 
 
-def check_plan(request: RoundRequest, site: Site) -> None:
-    """Check a plan against the site's own caps.
-
-    Raises:
-        RoundRefusedError: It asks for more than the site allows, or the weights are other ones.
-    """
-    plan, caps = request.plan, site.config.caps
-    num_weights = sum(int(np.prod(a.shape)) for a in request.arrays.values())
-    shares_decoder = isinstance(plan.training, PretrainConfig) and plan.training.share_decoder
-    refusals = {
-        f"purpose {plan.purpose}": plan.purpose not in caps.purposes,
-        f"{num_weights} weights": num_weights > caps.max_weights,
-        "epochs per round": plan.training.optimiser.epochs_per_round > caps.max_epochs_per_round,
-        "sharing the decoder": shares_decoder and not caps.may_share_decoder,
-        "sending counts": plan.weighting is Weighting.FRAMES and not caps.may_send_counts,
-        "AUs": plan.purpose == "finetuning"
-        and not set(site.config.labelled_aus) & set(plan.action_units),
-    }
-    if asked := [what for what, is_too_much in refusals.items() if is_too_much]:
-        raise RoundRefusedError(RefusalCode.PLAN_NOT_ALLOWED, f"site.toml does not allow {asked}")
-    if digest(request.arrays) != plan.model_in:
-        raise RoundRefusedError(RefusalCode.REQUEST_DAMAGED, "weights are not those of the plan")
-
-
 def _attest(
     plan: RoundPlan, site: Site, selection: Selection, ruling: Ruling, trained: Trained,
-    labelled: tuple[int, ...], started_at: datetime,
+    labelled: tuple[int, ...], salt: bytes, started_at: datetime,
 ) -> Attestation:  # fmt: skip
     try:
         proof = ruling.snapshot.consistency_proof(plan.tree_size)
@@ -132,7 +113,7 @@ def _attest(
         model_in=plan.model_in,
         update=digest(trained.shared),
         labelled_aus=labelled,
-        manifest=manifest_root(selection.assets(), secrets.token_bytes(32)).hex(),
+        manifest=manifest_root(selection.assets(), salt).hex(),
         min_subjects=plan.min_subjects,
         consent=LogState(
             start_size=selection.ruling.snapshot.size,

@@ -46,10 +46,19 @@ def select(
     return Selection(kept, ruling)
 
 
-@lru_cache(maxsize=100_000)
 def recording_digest(frames: Path) -> bytes:
-    """Return SHA-256 over the names and bytes of a recording's frames. Read once a process."""
+    """Return SHA-256 over the names and bytes of a recording's frames.
+
+    Read again only when a frame came, went, or was written to.
+    """
+    seen = ((path, path.stat()) for path in sorted(frames.glob("*.png")))
+    return _digest(tuple((path, s.st_mtime_ns, s.st_size) for path, s in seen))
+
+
+@lru_cache(maxsize=100_000)
+def _digest(frames: tuple[tuple[Path, int, int], ...]) -> bytes:
+    """Hash the frames; time and size are there to tell changed files apart."""
     h = hashlib.sha256()
-    for path in sorted(frames.glob("*.png")):
+    for path, _, _ in frames:
         h.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return h.digest()

@@ -44,7 +44,7 @@ def train(
     Args:
         request: Plan and shared weights.
         recordings: Of people who agreed.
-        labelled_aus: AUs whose rows of the AU head may change.
+        labelled_aus: AUs whose labels teach, and whose rows of the AU head may change.
         state: The site's local weights.
         device: Where to train.
         seed: Of all chance in this round.
@@ -56,6 +56,8 @@ def train(
     plan = request.plan
     aus = plan.action_units if plan.purpose == "finetuning" else ()
     dataset = FrameDataset(recordings, plan.encoder.image_size, aus)
+    # Labels that the operator did not name teach nothing: the attestation lists all that do.
+    dataset.known[:, [column for column, au in enumerate(aus) if au not in labelled_aus]] = 0
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "fresh local weights"))
         model = _model(plan, len(dataset.subjects))

@@ -1,19 +1,24 @@
 import dataclasses
+import json
 import logging
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from consent.attestation import open_attestation
+from consent.manifest import manifest_root
 from consent.model import Purpose
 from core_model.config import PretrainConfig
-from core_model.protocol.messages import RefusalCode, Weighting
+from core_model.protocol.messages import RefusalCode, Weighting, digest
+from core_model.schema import ParameterSchema, ParameterSpec, Role
 from core_model.settings_file import SettingsError
 from fl_client.cli import app
 from fl_client.config import load_site_config
 from fl_client.errors import LocalStateError, RoundRefusedError
 from fl_client.local_state import LocalState
 from fl_client.round import run_round
+from fl_client.selection import recording_digest
 from fl_client.site import open_site
 from fl_server.coordinator import Coordinator
 from tests.federation import write_federation, write_sites
@@ -90,17 +95,26 @@ def test_local_rows_are_kept_by_person(tmp_path) -> None:
     state.save(names, ("anna", "ben", "cleo"))
     (path,) = (tmp_path / "run").iterdir()
     assert path.stat().st_mode & 0o777 == 0o600
-    from tests.core_model.test_schema import SCHEMA
-
-    fresh = {"identity_head.weight": np.full((3, 2), -1, np.float32)}
-    got = state.load(SCHEMA, ("ben", "cleo", "dora"), fresh)["identity_head.weight"]
+    schema = ParameterSchema(
+        parameters=tuple(
+            ParameterSpec(name=n, shape=a.shape, role=Role.IDENTITY_HEAD) for n, a in names.items()
+        )
+    )
+    fresh = {
+        "identity_head.weight": np.full((3, 2), -1, np.float32),
+        "identity_head.bias": np.full(3, -1, np.float32),
+    }
+    got = state.load(schema, ("ben", "cleo", "dora"), fresh)["identity_head.weight"]
     assert got.tolist() == [[2, 3], [4, 5], [-1, -1]]
     assert fresh["identity_head.weight"].tolist() == [[-1, -1]] * 3
+    wider = {n: np.zeros((3, 5)[: a.ndim], np.float32) for n, a in fresh.items()}
+    with pytest.raises(LocalStateError, match="another shape"):
+        state.load(schema, ("ben", "cleo", "dora"), wider)
     assert state.purge(frozenset({"anna", "cleo"})) == 1
     assert b"ben" not in path.read_bytes()
     path.write_bytes(path.read_bytes()[:40])
     with pytest.raises(LocalStateError, match="delete it"):
-        state.load(SCHEMA, ("anna",), fresh)
+        state.load(schema, ("anna",), fresh)
 
 
 BROKEN = {
@@ -141,3 +155,41 @@ def test_doctor_finds_aus_without_labels(setting) -> None:
     folder.config.write_text(text.replace("labelled_aus = [1, 2]", "labelled_aus = [1, 2, 26]"))
     found = run.invoke(app, ["check", str(folder.config)])
     assert (found.exit_code, "[26]" in found.output) == (1, True)
+
+
+def test_doctor_can_forget(setting) -> None:
+    folder, _ = setting
+    kept = LocalState(folder.folder / "state", "earlier-run", "finetuning")
+    rows = {"identity_head.weight": np.ones((2, 2), np.float32)}
+    kept.save(rows, ("site-a-p0", "never-asked"))
+    done = run.invoke(app, ["forget", str(folder.config)])
+    assert (done.exit_code, "of 1 people" in done.output) == (0, True)
+    assert kept.subjects() == ("site-a-p0",)
+
+
+def test_changed_frames_have_another_digest(setting) -> None:
+    folder, _ = setting
+    frames = open_site(folder.config).recordings[0].frames
+    before = recording_digest(frames)
+    assert recording_digest(frames) == before
+    (frames / "000001.png").write_bytes((frames / "000002.png").read_bytes())
+    changed = recording_digest(frames)
+    (frames / "000003.png").unlink()
+    assert len({before, changed, recording_digest(frames)}) == 3
+
+
+def test_an_auditor_at_the_site_can_recompute_the_manifest(setting) -> None:
+    folder, request = setting
+    site = open_site(folder.config)
+    update = run_round(request, site)
+    signed = open_attestation(update.attestation, folder.site_key.verifier)
+    path = folder.folder / "state" / "test-run" / "manifests.jsonl"
+    assert path.stat().st_mode & 0o777 == 0o600
+    (line,) = path.read_text().splitlines()
+    kept = json.loads(line)
+    digests = {recording_digest(r.frames).hex() for r in site.recordings}
+    assert {asset for asset, _ in kept["assets"]} == digests
+    assets = [(bytes.fromhex(asset), entry) for asset, entry in kept["assets"]]
+    root = manifest_root(assets, bytes.fromhex(kept["salt"])).hex()
+    assert (root, kept["update"]) == (signed.manifest, digest(update.arrays))
+    assert manifest_root(assets[1:], bytes.fromhex(kept["salt"])).hex() != signed.manifest

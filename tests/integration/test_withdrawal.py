@@ -6,6 +6,7 @@ from consent.gate import ConsentGate
 from consent.model import Purpose
 from core_model.protocol.messages import RefusalCode
 from fl_client import round as site_round
+from fl_client.local_state import LocalState
 from simulations.loop import run_plain
 from tests.federation import write_federation, write_sites
 
@@ -60,6 +61,51 @@ def test_identity_rows_of_people_who_left_are_deleted(tmp_path) -> None:
     assert ("site-b-p1" in names, len(rows)) == (False, 2)
     state = b"".join(p.read_bytes() for p in (folders["site-b"].folder / "state").rglob("*.*"))
     assert leaving.tobytes() not in state
+
+
+def names_kept(folder, run_id="test-run"):
+    """Whose rows lie on the disk, however the round ended."""
+    return LocalState(folder.folder / "state", run_id, "finetuning").subjects()
+
+
+def test_rows_are_deleted_when_the_round_itself_is_refused(tmp_path) -> None:
+    folders = write_sites(tmp_path)
+
+    def withdraw_all(summary):
+        if summary.round == 2:
+            assert len(names_kept(folders["site-b"])) == 3
+            for person in range(3):
+                folders["site-b"].withdraw(f"site-b-p{person}", [Purpose.FINETUNING])
+
+    coordinator = run_plain(write_federation(tmp_path, folders), folders, withdraw_all)
+    assert coordinator.summaries[2].refused == {"site-b": RefusalCode.NO_CONSENTED_DATA}
+    assert names_kept(folders["site-b"]) == ()
+
+
+def test_rows_are_deleted_after_a_withdrawal_in_the_last_round(tmp_path, monkeypatch) -> None:
+    folders, real = write_sites(tmp_path), site_round.train
+
+    def train_while_someone_withdraws(request, recordings, *rest):
+        trained = real(request, recordings, *rest)
+        if request.plan.round == 3 and "site-b" in recordings[0].recording_id:
+            folders["site-b"].withdraw("site-b-p1", [Purpose.FINETUNING])
+        return trained
+
+    monkeypatch.setattr(site_round, "train", train_while_someone_withdraws)
+    coordinator = run_plain(write_federation(tmp_path, folders), folders)
+    assert coordinator.summaries[2].refused == {"site-b": RefusalCode.CONSENT_CHANGED}
+    assert names_kept(folders["site-b"]) == ("site-b-p0", "site-b-p2")
+
+
+def test_rows_of_an_earlier_run_are_deleted_too(tmp_path) -> None:
+    folders = write_sites(tmp_path)
+    run_plain(write_federation(tmp_path, folders), folders)
+    folders["site-b"].withdraw("site-b-p1", [Purpose.FINETUNING])
+    later = write_federation(tmp_path, folders, output="later", run_id="later-run")
+    run_plain(later, folders)
+    for run_id in ("test-run", "later-run"):
+        assert names_kept(folders["site-b"], run_id) == ("site-b-p0", "site-b-p2")
+    assert len(names_kept(folders["site-a"])) == 3
 
 
 def test_everyone_gone_is_a_refusal_and_the_others_go_on(tmp_path) -> None:

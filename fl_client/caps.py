@@ -1,0 +1,71 @@
+"""Is a plan within what this site allows? The server proposes, the site disposes."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from core_model.config import FinetuneConfig, PretrainConfig
+from core_model.protocol.messages import RefusalCode, RoundPlan, RoundRequest, Weighting, digest
+from fl_client.config import SiteConfig
+from fl_client.errors import RoundRefusedError
+
+# The server chooses the run's name and the site makes a folder of it: no separators, no "..".
+RUN_ID = re.compile("[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
+
+
+def check_request(request: RoundRequest, config: SiteConfig) -> None:
+    """Check a request against the site's own caps, before anything is read or built for it.
+
+    Raises:
+        RoundRefusedError: It asks for more than the site allows, or the weights are other ones.
+    """
+    plan, caps = request.plan, config.caps
+    shares_decoder = isinstance(plan.training, PretrainConfig) and plan.training.share_decoder
+    refusals = {
+        "run_id as a name": RUN_ID.fullmatch(plan.run_id) is None,
+        f"purpose {plan.purpose}": plan.purpose not in caps.purposes,
+        f"{most_weights(plan)} weights": most_weights(plan) > caps.max_weights,
+        "epochs per round": plan.training.optimiser.epochs_per_round > caps.max_epochs_per_round,
+        "sharing the decoder": shares_decoder and not caps.may_share_decoder,
+        "sending counts": plan.weighting is Weighting.FRAMES and not caps.may_send_counts,
+        "AUs": plan.purpose == "finetuning" and not trained_aus(plan, config),
+    }
+    if asked := [what for what, is_too_much in refusals.items() if is_too_much]:
+        raise RoundRefusedError(RefusalCode.PLAN_NOT_ALLOWED, f"site.toml does not allow {asked}")
+    if digest(request.arrays) != plan.model_in:
+        raise RoundRefusedError(RefusalCode.REQUEST_DAMAGED, "weights are not those of the plan")
+
+
+def trained_aus(plan: RoundPlan, config: SiteConfig) -> tuple[int, ...]:
+    """Return the AUs that this site trains in a round: asked for, and labelled by its own people.
+
+    A site may label more than a federation asks for.
+    """
+    if not isinstance(plan.training, FinetuneConfig):
+        return ()
+    return tuple(au for au in plan.action_units if au in config.labelled_aus)
+
+
+def most_weights(plan: RoundPlan) -> int:
+    """Return at least as many weights as the plan's model has, decoder and position tables too.
+
+    From the plan alone: a model that is too large must be refused before it is built. Heads with a
+    row for each person are the site's own and not counted.
+    """
+    encoder, training = plan.encoder, plan.training
+    dim, pixels = encoder.embed_dim, 3 * encoder.patch_size**2
+    total = (pixels + 2 * encoder.num_patches + len(plan.action_units) + 8) * dim
+    if encoder.stem == "convolution":
+        total += 11 * dim**2 + 16 * dim
+    total += encoder.depth * _block(dim, encoder.mlp_ratio)
+    if isinstance(training, PretrainConfig):
+        wide = training.decoder_dim
+        total += (dim + pixels + encoder.num_patches + 8) * wide + pixels
+        total += training.decoder_depth * _block(wide, 4.0)
+    return total + len(plan.action_units)
+
+
+def _block(dim: int, mlp_ratio: float) -> int:
+    """Return the weights of one transformer block: attention, two layers of the MLP, two norms."""
+    return math.ceil((4 + 2 * mlp_ratio) * dim**2 + (9 + mlp_ratio) * dim)
