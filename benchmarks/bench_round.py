@@ -1,9 +1,11 @@
 """Where the time of one fine-tuning round goes: plain calls, and through Flower's messages.
 
-Two sites with generated noise as frames and the encoder ``tiny`` at 64 pixels. Training,
-serialisation, transport and aggregation are timed apart; the ratio is Flower over plain.
+Two sites with generated noise as frames and the encoder ``tiny`` at 64 pixels. Medians of some
+rounds. The ratio is Flower over plain calls, which serialise nothing; how long it takes to write
+and read all messages once is measured apart. With so few frames a round is short: the seconds that
+Flower adds mean more than the ratio.
 
-    python benchmarks/bench_round.py [--deployment]
+    python benchmarks/bench_round.py [--repeats N] [--deployment]
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ import argparse
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 import torch
 
 from core_model.config import FinetuneConfig, OptimiserConfig, encoder_config
+from core_model.protocol.messages import RoundRequest, SiteUpdate
 from core_model.protocol.records import (
     decode_reply,
     decode_request,
@@ -47,27 +51,27 @@ def setting(root: Path):
 def plain(root: Path) -> dict[str, float]:
     config, folders = setting(root)
     sites = {s: open_site(f.config) for s, f in folders.items()}
-    parts = dict.fromkeys(("training", "serialisation", "aggregation"), 0.0)
-    started = time.perf_counter()
+    parts = dict.fromkeys(("training", "aggregation", "serialisation"), 0.0)
     coordinator = Coordinator(config)
     for site_id, site in sites.items():
         request = coordinator.request(site_id)
-        begun = time.perf_counter()
-        request = decode_request(read_records(write_records(encode_request(request))))
-        parts["serialisation"] += time.perf_counter() - begun
-        begun = time.perf_counter()
-        update = run_round(request, site)
-        parts["training"] += time.perf_counter() - begun
-        begun = time.perf_counter()
-        update = decode_reply(read_records(write_records(encode_update(update))))
-        parts["serialisation"] += time.perf_counter() - begun
-        begun = time.perf_counter()
-        coordinator.answer(site_id, update)
-        parts["aggregation"] += time.perf_counter() - begun
-    begun = time.perf_counter()
-    coordinator.finish()
-    parts["aggregation"] += time.perf_counter() - begun
-    return {**parts, "in all": time.perf_counter() - started}
+        update, seconds = timed(run_round, request, site)
+        parts["training"] += seconds
+        parts["serialisation"] += timed(there_and_back, request, update)[1]
+        parts["aggregation"] += timed(coordinator.answer, site_id, update)[1]
+    parts["aggregation"] += timed(coordinator.finish)[1]
+    return parts
+
+
+def there_and_back(request: RoundRequest, update: SiteUpdate) -> None:
+    decode_request(read_records(write_records(encode_request(request))))
+    decode_reply(read_records(write_records(encode_update(update))))
+
+
+def timed(call, *arguments):
+    started = time.perf_counter()
+    result = call(*arguments)
+    return result, time.perf_counter() - started
 
 
 def through_flower(root: Path) -> float:
@@ -89,18 +93,27 @@ def through_deployment(root: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deployment", action="store_true", help="a SuperLink and SuperNodes too")
+    parser.add_argument("--repeats", type=int, default=7, help="rounds to take the median of")
     args = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         plain(Path(folder) / "warm-up")
-        parts = plain(Path(folder) / "plain")
-        local = through_flower(Path(folder) / "local")
-        for name, seconds in parts.items():
-            print(f"plain calls, {name:15} {seconds:7.3f} s  {seconds / parts['in all']:6.1%}")
-        print(f"through Flower, in process    {local:7.3f} s  ratio {local / parts['in all']:.2f}")
+        rounds, local = [], []
+        for n in range(args.repeats):  # in turn, so that a busy machine hurts both alike
+            rounds.append(plain(Path(folder) / f"plain-{n}"))
+            local.append(through_flower(Path(folder) / f"local-{n}"))
+        for name in rounds[0]:
+            print(f"{name:30} {median(r[name] for r in rounds):8.3f} s")
+        base = median(r["training"] + r["aggregation"] for r in rounds)
+        report("plain calls", base, base)
+        report("through Flower, in process", median(local), base)
         if args.deployment:
             far = through_deployment(Path(folder) / "far")
-            print(f"through SuperLink             {far:7.3f} s  ratio {far / parts['in all']:.2f}")
+            report("through SuperLink, with start", far, base)
+
+
+def report(name: str, seconds: float, base: float) -> None:
+    print(f"{name:30} {seconds:8.3f} s  ratio {seconds / base:6.2f}  added {seconds - base:7.3f} s")
 
 
 if __name__ == "__main__":

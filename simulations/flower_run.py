@@ -53,11 +53,11 @@ def run_deployment(
         f'[superlink]\ndefault = "loopback"\n\n[superlink.loopback]\naddress = "{address}"\n'
         "insecure = true\n"
     )
-    programs: list[subprocess.Popen[bytes]] = []
+    programs: dict[str, subprocess.Popen[bytes]] = {}
     try:
         link = ["flower-superlink", "--insecure", "--host", "127.0.0.1", "--port", str(port),
                 "--disable-runtime-dependency-installation"]  # fmt: skip
-        programs.append(_start(link, home / "superlink.log", environment))
+        programs["superlink"] = _start(link, home / "superlink.log", environment)
         _wait_for_port(port, home / "superlink.log")
         for site_id, folder in folders.items():
             node_home = home / f"node-{site_id}"
@@ -66,13 +66,13 @@ def run_deployment(
                     "127.0.0.1", "--port", str(_free_port()), "--node-config",
                     f'site="{folder.config}"']  # fmt: skip
             own = {**environment, "FLWR_HOME": str(node_home)}
-            programs.append(_start(node, home / f"node-{site_id}.log", own))
+            programs[f"node-{site_id}"] = _start(node, home / f"node-{site_id}.log", own)
         run = ["flwr", "run", str(_project(home)), "loopback", "--stream", "--run-config",
                f'federation="{federation}"']  # fmt: skip
-        programs.append(_start(run, home / "run.log", environment))
-        return _wait_for_rounds(config, home)
+        programs["run"] = _start(run, home / "run.log", environment)
+        return _wait_for_rounds(config, home, programs)
     finally:
-        for program in reversed(programs):
+        for program in reversed(programs.values()):
             _stop(program)
 
 
@@ -109,15 +109,24 @@ def _stop(program: subprocess.Popen[bytes]) -> None:
         pass
 
 
-def _wait_for_rounds(config: FederationConfig, home: Path) -> Coordinator:
+def _wait_for_rounds(
+    config: FederationConfig, home: Path, programs: Mapping[str, subprocess.Popen[bytes]]
+) -> Coordinator:
+    """Wait until all rounds are done, or a program ends before they are."""
     end = time.monotonic() + TIMEOUT_S
     while time.monotonic() < end:
+        # Looked at first: what ends now may have finished the last round just before. A run that
+        # failed ends ``flwr run`` too, with code 0.
+        ended = [name for name, program in programs.items() if program.poll() is not None]
         if (config.output / "run.json").exists():
             coordinator = Coordinator(config)
             if coordinator.is_done:
                 return coordinator
+        if ended:
+            logs = ", ".join(str(home / f"{name}.log") for name in ended)
+            raise FlowerRunError(f"ended before the last round: see {logs}")
         time.sleep(1.0)
-    raise FlowerRunError(f"not finished after {TIMEOUT_S:.0f} s; see {home / 'run.log'}")
+    raise FlowerRunError(f"not finished after {TIMEOUT_S:.0f} s; see the logs in {home}")
 
 
 def _wait_for_port(port: int, log: Path) -> None:

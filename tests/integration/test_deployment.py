@@ -1,12 +1,13 @@
 import subprocess
 import sys
+import time
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from core_model.protocol.messages import digest
-from simulations.flower_run import PROJECT, run_deployment
+from simulations.flower_run import PROJECT, FlowerRunError, run_deployment
 from simulations.loop import run_plain
 from tests.federation import write_federation, write_sites
 
@@ -23,6 +24,28 @@ def test_a_real_superlink_gives_the_same_weights(tmp_path) -> None:
     got = run_deployment(write_federation(far, folders), folders, tmp_path / "link")
     assert [s.admitted for s in got.summaries] == [("site-a", "site-b")] * 3
     assert digest(got.arrays) == digest(want.arrays)
+
+
+@pytest.mark.slow
+@pytest.mark.deployment
+def test_a_server_that_cannot_start_is_told_at_once_and_leaves_nothing_running(tmp_path) -> None:
+    folders = write_sites(tmp_path)
+    config = write_federation(tmp_path, folders)
+    config.initial.write_bytes(b"broken")
+    started = time.monotonic()
+    with pytest.raises(FlowerRunError, match=r"before the last round: see .*run\.log"):
+        run_deployment(config, folders, tmp_path / "link")
+    assert time.monotonic() - started < 120
+    assert "not a checkpoint of Omote" in (tmp_path / "link" / "run.log").read_text()
+    commands = (p / "cmdline" for p in Path("/proc").glob("[0-9]*"))
+    assert not [c for c in commands if str(tmp_path).encode() in read_or_nothing(c)]
+
+
+def read_or_nothing(path):
+    try:
+        return path.read_bytes()
+    except OSError:  # it ended meanwhile
+        return b""
 
 
 def test_the_app_bundle_holds_no_code_data_keys_or_logs(tmp_path) -> None:
