@@ -17,7 +17,7 @@ from rich.progress import (
     TextColumn,
     TimeElapsedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 
 from simulations.baseline import f1_of_always
 from simulations.compare import write_table
@@ -132,7 +132,8 @@ def _run(name: str, plan: Scenario, out: Path, cache: Path, workers: int) -> Res
 
 
 def _print_table(results: Results) -> None:
-    table = Table("arm", "F1 new people", "95 %", "F1 new site", "identity probe", "chance")
+    headers = ("F1 new\npeople", "95 %", "F1 new\nsite", "identity\nprobe", "chance")
+    table = Table(Column("arm", no_wrap=True), *headers)
     for name, arm in results.arms.items():
         interval = arm.macro_f1_unseen_people_interval
         table.add_row(
