@@ -48,7 +48,7 @@ class Stage(Settings):
 class FederationConfig(Settings):
     """A whole federation. Paths are relative to the file."""
 
-    run_id: str = Field(pattern="^[A-Za-z0-9._-]{1,64}$")
+    run_id: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")  # sites refuse dots in front
     seed: int = Field(0, ge=0)  # of all local training
     action_units: tuple[int, ...]  # rows of the AU head
     initial: Path  # checkpoint that the first round starts from
