@@ -16,11 +16,12 @@ from core_model.protocol.messages import (
     Weighting,
     digest,
 )
-from core_model.schema import ParameterSchema
+from core_model.schema import Arrays, ParameterSchema
 from fl_server.admission import admit
 from fl_server.aggregation import Aggregator
 from fl_server.config import EnrolledSite, FederationConfig, Stage
 from fl_server.errors import UpdateRefusedError
+from fl_server.momentum import advance, forget_velocity, load_velocity, save_velocity
 from fl_server.round_state import RoundSummary, load_state, save_state
 
 FRAMES_UNIT = 8192.0  # weight 1 of a site that is weighted by frames
@@ -46,6 +47,7 @@ class Coordinator:
                 f"the federation {config.action_units}"
             )
         self._state = state
+        self._velocity = self._load_velocity()
         self._begin()
 
     @property
@@ -128,7 +130,7 @@ class Coordinator:
         """
         has_quorum = len(self._admitted) >= self.config.quorum
         if has_quorum:
-            self.arrays = self.arrays | self._aggregator.mean(self.arrays)
+            self.arrays = self.arrays | self._advance()
         summary = RoundSummary(
             round=self.round,
             purpose=self.stage.training.purpose,
@@ -152,6 +154,8 @@ class Coordinator:
         self._heads: dict[str, TreeHead] = {}
         self._nonces: dict[str, str] = {}
         self._started = time.monotonic()
+        if self._state.round == self._locate()[1]:
+            self._velocity = {}  # of the stage before, which learned something else
         if not self.is_done:
             self._aggregator = Aggregator(self.schema, self.config.action_units)
             self._model_in = digest({p.name: self.arrays[p.name] for p in self.schema.parameters})
@@ -181,6 +185,27 @@ class Coordinator:
         rows = {au: n for au, n in counts.items() if au}
         return max(counts.values(), default=0.0), rows
 
+    def _advance(self) -> Arrays:
+        """Return the weights that follow from the mean of this round's updates."""
+        stage, _ = self._locate()
+        weights, self._velocity = advance(
+            self.arrays,
+            self._aggregator.mean(self.arrays),
+            self._velocity,
+            momentum=stage.server_momentum,
+            learning_rate=stage.server_learning_rate,
+        )
+        return weights
+
+    def _load_velocity(self) -> Arrays:
+        """Return the velocity of the round before, if this stage has one."""
+        stage, before = self._locate()
+        if self.is_done or self._state.round == before or not stage.has_velocity:
+            return {}
+        if not any(s.has_quorum for s in self._state.summaries[before:]):
+            return {}
+        return load_velocity(self.config.output, self._state.round)
+
     def _nonce(self, site_id: str) -> str:
         """Return the nonce of this site and round; made when it is first asked for."""
         return self._nonces.setdefault(site_id, secrets.token_hex(16))
@@ -195,7 +220,7 @@ class Coordinator:
         return self.config.stages[-1], before - self.config.stages[-1].rounds
 
     def _save(self, summary: RoundSummary) -> None:
-        """Write the model first, then the state that points to it."""
+        """Write the model and momentum first, then the state that points to them."""
         manifest = self._manifest.model_copy(
             update={
                 "digest": digest(self.arrays),
@@ -205,9 +230,11 @@ class Coordinator:
             }
         )
         save_checkpoint(_checkpoint(self.config, self.round), self.arrays, manifest)
+        save_velocity(self.config.output, self.round, self._velocity)
         self._manifest = manifest
         self._state = self._state.after(summary, self._heads)
         save_state(self.config.output, self._state)
+        forget_velocity(self.config.output, self._state.round - 1)
 
 
 def _checkpoint(config: FederationConfig, number: int) -> Path:
