@@ -1,7 +1,7 @@
 """Momentum of the server over rounds: sites that each take few steps learn as fast as one place.
 
-The mean change of a round is a gradient for the server (FedAvgM: Hsu et al., arXiv 1909.06335), with
-Nesterov's look ahead (as the outer optimiser of DiLoCo: Douillard et al., arXiv 2311.08105).
+The mean change of a round is a gradient for the server (FedAvgM: Hsu et al., arXiv 1909.06335),
+with Nesterov's look ahead (as the outer optimiser of DiLoCo: Douillard et al., arXiv 2311.08105).
 """
 
 from __future__ import annotations

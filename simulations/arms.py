@@ -133,9 +133,14 @@ def _stages(arm: Arm, scenario: Scenario) -> tuple[Stage, ...]:
         update={"reversal_scale": arm.reversal_scale}
     )
     pretraining = scenario.pretraining.model_copy(update={"share_decoder": arm.share_decoder})
+    is_federated = len(arm.sites) > 1 and not arm.is_pooled
+    server = {
+        "server_momentum": scenario.server_momentum if is_federated else 0.0,
+        "server_learning_rate": scenario.server_learning_rate if is_federated else 1.0,
+    }
     stages = {
         "pretraining": Stage(rounds=scenario.pretraining_rounds, training=pretraining),
-        "finetuning": Stage(rounds=scenario.finetuning_rounds, training=finetuning),
+        "finetuning": Stage(rounds=scenario.finetuning_rounds, training=finetuning, **server),
     }
     return tuple(stages[p] for p in arm.purposes)
 

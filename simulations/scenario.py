@@ -52,6 +52,8 @@ class Scenario(Settings):
     pretraining: PretrainConfig
     finetuning: FinetuneConfig  # with IAT; its reversal scale is that of the arm 'federated_iat'
     curve_scales: tuple[float, ...] = ()  # further reversal scales
+    server_momentum: float = Field(0.0, ge=0, lt=1)  # of arms with more than one site
+    server_learning_rate: float = Field(1.0, gt=0, le=2)
 
     @property
     def encoder(self) -> EncoderConfig:
