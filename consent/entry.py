@@ -10,6 +10,7 @@ import base64
 import hashlib
 import secrets
 from dataclasses import dataclass
+from typing import Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
@@ -42,6 +43,30 @@ class Opening:
     def commitment(self) -> str:
         """SHA-256 over a label, the salt and the event, in hex."""
         return hashlib.sha256(b"omote/commit/v1\0" + self.salt + self.body()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """An opening as it is kept: whose it is, and bytes that only a vault can read."""
+
+    owner: str | None  # subject id; None: of no single person, never erased
+    body: bytes
+
+
+class Sealer(Protocol):
+    """Keeps openings unreadable to others, and forgets those of an erased person."""
+
+    def seal(self, seq: int, opening: Opening) -> Sealed:
+        """Seal the opening of entry ``seq``."""
+        ...
+
+    def unseal(self, seq: int, sealed: Sealed) -> Opening | None:
+        """Return the opening of entry ``seq``; None if it was erased.
+
+        Raises:
+            ConsentError: It was sealed for another entry or person, or changed.
+        """
+        ...
 
 
 class Entry(BaseModel):
