@@ -33,11 +33,12 @@ class CheckedLog:
         self._lock = threading.RLock()
         self._depth = 0  # of nested writes
 
-    def read(self) -> tuple[State, LogSnapshot]:
-        """Return what the log says now, and the snapshot that says it."""
+    @contextmanager
+    def reading(self) -> Iterator[tuple[State, LogSnapshot]]:
+        """Yield what the log says now, and the snapshot that says it. No thread changes either."""
         with self._lock:
             snapshot = self.replay.catch_up()
-            return self.replay.state, snapshot
+            yield self.replay.state, snapshot
 
     def append(
         self, events: Sequence[ConsentEvent], key: SigningKey, *, forget: Sequence[int] = ()

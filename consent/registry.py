@@ -111,11 +111,13 @@ class Registry:
 
     def state(self) -> State:
         """Return what the log says now. It grows as the log does: use it, do not keep it."""
-        return self._log.read()[0]
+        with self._log.reading() as (state, _):
+            return state
 
     def snapshot(self) -> LogSnapshot:
         """Return the log's head and proofs as they stand now."""
-        return self._log.read()[1]
+        with self._log.reading() as (_, snapshot):
+            return snapshot
 
     @cached_property
     def gate(self) -> ConsentGate:
