@@ -31,16 +31,20 @@ def export_tiles(snapshot: LogSnapshot, folder: Path) -> int:
     written = 0
     for level, index, width in tiles_of(snapshot.size):
         path = folder / tile_path(level, index, width)
-        if path.exists() and width == WIDTH:
-            continue
+        is_there = width == WIDTH and path.exists()
+        if level is None and is_there:
+            continue  # its hashes are compared
         if level is None:
             bodies = snapshot.entries(index * WIDTH, index * WIDTH + width)
             data = b"".join(len(body).to_bytes(2, "big") + body for body in bodies)
         else:
             hashes = snapshot.nodes(8 * level, index * WIDTH, index * WIDTH + width)
             data = b"".join(hashes)
-        _write(path, data)
-        written += 1
+        if not is_there:
+            _write(path, data)
+            written += 1
+        elif path.read_bytes() != data:
+            raise LogDamagedError(f"{path} is of another log; choose an empty folder")
     _write(folder / CHECKPOINT, snapshot.tree_head.encode())
     return written + 1
 
