@@ -30,6 +30,7 @@ from consent.note import (
 )
 
 ED25519, ML_DSA_44 = 0x04, 0x06
+_LAST_TIME_S = 253_402_300_799  # the year 9999: what a datetime can hold
 _SIZES = {ED25519: (32, 64), ML_DSA_44: (1312, 2420)}  # bytes of a public key, of a signature
 
 
@@ -172,9 +173,15 @@ def open_cosigned(
     return head, times
 
 
+def cosignature_time(line: str) -> int:
+    """Return the unix time in a signature line that was checked before."""
+    raw = decode_base64(line.rstrip("\n").rpartition(" ")[2])
+    return int(struct.unpack(">Q", raw[4:12])[0])
+
+
 def _message(kind: int, name: str, text: str, time_s: int) -> bytes:
-    if time_s >= 2**63:
-        raise ValueError("time is beyond 2**63")
+    if time_s > _LAST_TIME_S:
+        raise ValueError("time is beyond the year 9999")
     if kind == ED25519:
         return b"cosignature/v1\ntime %d\n" % time_s + text.encode()
     head = parse_tree_head(text)

@@ -13,6 +13,7 @@ from consent.registry import OWN_ROLES, Registry
 from consent.site_keys import key_name
 from consent.subject_events import ConsentGiven, ConsentWithdrawn
 
+DPO = SigningKey.from_seed("site-a/dpo", b"d" * 32)
 EVIDENCE = hashlib.sha256(b"a signed form").hexdigest()
 NOTICE = NoticeRef(notice_id="notice", version=1, language="en", sha256="0" * 64)
 

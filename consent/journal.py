@@ -22,7 +22,7 @@ from consent.state import State
 from consent.vault import Vault
 
 
-class CheckedLog:
+class Journal:
     """A log with its state. Several processes may use one log; threads may share one of these."""
 
     def __init__(
