@@ -9,9 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +18,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+from consent import private_file
 from consent.errors import BadSignatureError, KeyFileError, MalformedError
 
 ED25519 = 0x01
@@ -147,12 +146,7 @@ def write_key_file(path: Path, name: str, pem: bytes) -> None:
     Raises:
         KeyFileError: The file exists.
     """
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as e:
-        raise KeyFileError(f"{path} exists: a key is never overwritten") from e
-    with os.fdopen(handle, "wb") as f:
-        f.write(f"# {name}\n".encode() + pem)
+    private_file.write_new(path, f"# {name}\n".encode() + pem)
 
 
 def read_key_file(path: Path) -> tuple[str, PrivateKeyTypes]:
@@ -161,14 +155,7 @@ def read_key_file(path: Path) -> tuple[str, PrivateKeyTypes]:
     Raises:
         KeyFileError: The file is missing, readable by others, or not a key.
     """
-    try:
-        mode = path.stat().st_mode
-        data = path.read_bytes()
-    except OSError as e:
-        raise KeyFileError(f"{path}: cannot be read ({e.strerror})") from e
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise KeyFileError(f"{path} can be read by others; run: chmod 600 {path}")
-    name, _, pem = data.partition(b"\n")
+    name, _, pem = private_file.read(path).partition(b"\n")
     try:
         private = serialization.load_pem_private_key(pem, password=None)
     except ValueError as e:

@@ -18,9 +18,10 @@ from consent import merkle
 from consent.cosignature import WitnessKey, cosignature_time
 from consent.entry import MAX_ENTRY_BYTES, Opening, Sealed, Sealer, make_entry, parse_entry
 from consent.errors import LogDamagedError, LogRolledBackError
+from consent.events import ConsentEvent
 from consent.high_water import HighWater, Mark
 from consent.keys import SigningKey, VerifierKey
-from consent.model import ClockAnomaly, ConsentEvent, KeyAdded, Role
+from consent.model import Role
 from consent.note import (
     TreeHead,
     parse_tree_head,
@@ -28,6 +29,7 @@ from consent.note import (
     signature_line,
     split_note,
 )
+from consent.site_events import ClockAnomaly, KeyAdded
 from consent.store import Store, Transaction, blocks
 from consent.store_sqlite import SqliteStore
 
