@@ -75,9 +75,7 @@ def make_log(path, log_key, registrar, vault, clock, *others):
 
 def given(subject, *purposes, expires_at=None):
     grants = [Grant(purpose=p, expires_at=expires_at) for p in purposes or [Purpose.FINETUNING]]
-    return ConsentGiven(
-        subject_id=subject, grants=tuple(grants), notice=NOTICE, evidence=EVIDENCE
-    )
+    return ConsentGiven(subject_id=subject, grants=tuple(grants), notice=NOTICE, evidence=EVIDENCE)
 
 
 def withdrawn(subject, *purposes):

@@ -205,7 +205,6 @@ SECOND = {
     "an entry": ("UPDATE entry SET body = CAST(replace(CAST(body AS TEXT), '\"v\":1', '\"v\":2') "
                  "AS BLOB) WHERE seq = 3", "entry 3"),
     "an opening": ("UPDATE opening SET body = x'00' WHERE seq = 1030", "entry 1030"),
-    "an opening given to another person": ("UPDATE opening SET owner = 's1' WHERE seq = 1030", None),
     "an opening removed": ("DELETE FROM opening WHERE seq = 9", "entry 9: its opening is gone"),
     "a node": ("UPDATE node SET hash = zeroblob(32) WHERE level = 4 AND seq = 3", "entries 48 to"),
     "a high node": ("UPDATE node SET hash = zeroblob(32) WHERE level = 11", "entries 0 to 2047"),
@@ -220,9 +219,6 @@ def test_tampering_with_what_was_checked_is_named(
 ) -> None:
     checked = verify_log(long_log.location, log_key.verifier, vault).checked
     spoil(long_log.location, statement)
-    if named is None:  # this vault does not bind a person; a real one does
-        assert verify_log(long_log.location, log_key.verifier, vault, checked=checked).size == 2504
-        return
     with pytest.raises(LogDamagedError, match=named):
         verify_log(long_log.location, log_key.verifier, vault, checked=checked)
 
@@ -258,9 +254,7 @@ def test_a_file_of_what_was_checked_is_of_one_log(tmp_path, log_key, registrar) 
             Checked.load(tmp_path / "checked", log_key.verifier)
 
 
-def test_a_quick_pass_needs_no_vault_and_says_what_it_leaves_out(
-    long_log, log_key, vault
-) -> None:
+def test_a_quick_pass_needs_no_vault_and_says_what_it_leaves_out(long_log, log_key, vault) -> None:
     with pytest.raises(ValueError, match="only a quick pass"):
         verify_log(long_log.location, log_key.verifier, None)
     assert verify_log(long_log.location, log_key.verifier, None, quick=True).size == 2504

@@ -6,9 +6,9 @@ from consent import merkle
 from consent.cosignature import Cosigner
 from consent.errors import BadSignatureError, ConsentError, LogDamagedError, ProofError
 from consent.keys import SigningKey
-from consent.model import LogNote
 from consent.note import TreeHead, open_tree_head, sign_tree_head
 from consent.proof_file import TlogProof, make_proof, parse_proof
+from consent.site_events import LogNote
 from consent.tiles import export_tiles, read_bundle, tile_path, tiles_of, verify_tiles
 from consent.trust import TrustPolicy, parse_policy
 from tests.consent.conftest import given, make_log
