@@ -5,7 +5,6 @@ import pytest
 
 from consent.entry import Opening, Sealed
 from consent.errors import MalformedError
-from consent.events import event_bytes, parse_event
 from consent.keys import SigningKey
 from consent.log import ConsentLog
 from consent.model import ConsentKind, Grant, NoticeRef, Purpose, Role, SubjectEvent
@@ -34,12 +33,12 @@ class OpenVault:
 
     def seal(self, seq, opening):
         owner = opening.event.subject_id if isinstance(opening.event, SubjectEvent) else None
-        return Sealed(owner, seq.to_bytes(8, "big") + opening.salt + event_bytes(opening.event))
+        return Sealed(owner, seq.to_bytes(8, "big") + opening.packed())
 
     def unseal(self, seq, sealed):
         if sealed.body[:8] != seq.to_bytes(8, "big"):
             raise MalformedError("sealed for another entry")
-        return Opening(sealed.body[8:40], parse_event(sealed.body[40:]))
+        return Opening.parse(sealed.body[8:])
 
 
 @pytest.fixture
