@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from consent.assets import Frames, usable_frames
-from consent.checked_log import CheckedLog
 from consent.errors import ConsentChangedError
+from consent.journal import Journal
 from consent.log import Clock, LogSnapshot
 from consent.model import Purpose
 from consent.state import Decision, State, Status, decide
@@ -53,8 +53,8 @@ class AssetRuling:
 class ConsentGate:
     """Reads a consent log and rules on subjects and recordings. Denies by default."""
 
-    def __init__(self, log: CheckedLog, clock: Clock) -> None:
-        self._log = log
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
         self._clock = clock
 
     def rule(self, subject_ids: Iterable[str], purpose: Purpose) -> Ruling:
@@ -63,12 +63,12 @@ class ConsentGate:
         Time is the latest of the clock, the last entry and the last cosignature by a witness:
         setting a clock back revives nothing.
         """
-        with self._log.reading() as (state, snapshot):
+        with self._journal.reading() as (state, snapshot):
             return self._rule(state, snapshot, subject_ids, purpose)
 
     def rule_assets(self, assets: Iterable[str], purpose: Purpose) -> AssetRuling:
         """Rule on each recording, by its digest: every face in a frame must be covered."""
-        with self._log.reading() as (state, snapshot):
+        with self._journal.reading() as (state, snapshot):
             known = {a: state.assets.get(a) for a in assets}
             subjects = {
                 a: tuple(dict.fromkeys(s for span in found.spans for s in span.subjects))

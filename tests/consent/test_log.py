@@ -15,7 +15,7 @@ from consent.note import open_tree_head
 from consent.site_events import ClockAnomaly, KeyAdded, KeyRevoked, LogNote, SubjectErased
 from consent.store import BLOCK
 from consent.verify import verify_log
-from tests.consent.conftest import given, key_of, make_log, withdrawn
+from tests.consent.conftest import Clock, OpenVault, given, key_of, make_log, withdrawn
 
 
 def bodies(log):
@@ -165,11 +165,22 @@ def test_who_may_not_sign_is_named(log, log_key, registrar, clock, vault) -> Non
 # --- a second pass ------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def long_log(staffed, registrar, clock):
+@pytest.fixture(scope="module")
+def long_folder(tmp_path_factory):
+    """Two full blocks and a part: made once, and copied for each test."""
+    path = tmp_path_factory.mktemp("long") / "site" / "log.sqlite"
+    log_key = SigningKey.from_seed("site-a/consent-log", b"l" * 32)
+    registrar = SigningKey.from_seed("site-a/registrar", b"r" * 32)
+    made = make_log(path, log_key, registrar, OpenVault(), Clock(), Role.DPO, Role.ROOT)
     for start in range(0, 2500, 500):
-        staffed.append([given(f"s{start + i}") for i in range(500)], registrar, clock)
-    return staffed
+        made.append([given(f"s{start + i}") for i in range(500)], registrar, Clock())
+    return path.parent
+
+
+@pytest.fixture
+def long_log(long_folder, tmp_path, log_key, vault):
+    shutil.copytree(long_folder, tmp_path / "long")
+    return ConsentLog(tmp_path / "long" / "log.sqlite", log_key, vault)
 
 
 def test_a_second_pass_checks_no_signature_twice(
