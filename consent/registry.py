@@ -18,7 +18,7 @@ from consent.events import ConsentEvent
 from consent.gate import ConsentGate
 from consent.journal import Journal
 from consent.keys import SigningKey
-from consent.log import Clock, ConsentLog, LogSnapshot
+from consent.log import Clock, LogSnapshot
 from consent.model import (
     ConsentKind,
     Grant,
@@ -28,8 +28,8 @@ from consent.model import (
     Relation,
     Role,
 )
-from consent.site_events import NoticePublished, SiteDescribed, SubjectErased
-from consent.site_keys import SiteKeys, key_name
+from consent.site_events import NoticePublished, SubjectErased
+from consent.site_folder import SiteFolder
 from consent.standing import NoticeState
 from consent.state import State
 from consent.subject_events import (
@@ -40,11 +40,7 @@ from consent.subject_events import (
     GuardianLinked,
     SubjectRegistered,
 )
-from consent.vault import Vault
 
-LOG_FILE, KEYSTORE_FILE, KEYS = "log.sqlite", "keystore.sqlite", "keys"
-KEK_FILE, LOCK_FILE = "kek.key", "append.lock"
-OWN_ROLES = (Role.LOG, Role.ROOT, Role.DPO, Role.REGISTRAR, Role.OPERATOR)
 WITHDRAWERS = (Role.REGISTRAR, Role.DPO, Role.OPERATOR, Role.LOG)
 
 
@@ -55,11 +51,10 @@ class Registry:
         """Use ``create`` or ``open``."""
         self.folder = folder
         self.clock = clock
-        self.keys = SiteKeys(folder / KEYS)
-        self._vault = Vault.open(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
-        self._journal = Journal(
-            folder / LOG_FILE, self.keys, self._vault, folder / LOCK_FILE, clock
-        )
+        place = SiteFolder(folder)
+        self.keys = place.keys
+        self._vault = place.open_vault()
+        self.journal = Journal(place.log, self.keys, self._vault, place.append_lock, clock)
 
     @classmethod
     def create(
@@ -72,33 +67,15 @@ class Registry:
         num_roots: int = 1,
         keys: Mapping[Role, SigningKey] | None = None,
     ) -> Registry:
-        """Make an empty registry with new keys for each role.
+        """Make an empty registry with new keys for each role, or those given.
 
-        Args:
-            folder: Empty or not there yet.
-            site: Public name; the log is named ``<site>/consent-log``.
-            clock: Tells the time.
-            territory: ISO 3166 code of where the data are used.
-            num_roots: Root keys; more than half of them must agree to change keys later.
-            keys: For simulations: keys to take instead of new ones.
+        Of ``num_roots`` root keys, more than half must agree to change keys later.
 
         Raises:
             KeyFileError: There is a registry already.
         """
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / KEYS).mkdir(exist_ok=True, mode=0o700)
-        roles = [*OWN_ROLES, *[Role.ROOT] * (num_roots - 1)]
-        made = [(role, SigningKey.generate(key_name(site, role))) for role in roles]
-        made = [(role, (keys or {}).get(role, key)) for role, key in made]
-        vault = Vault.create(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
-        for role, key in made:
-            SiteKeys(folder / KEYS).save(role, key)
-        (_, log_key), *others = made
-        public = [(role, key.verifier) for role, key in others]
-        ConsentLog.create(folder / LOG_FILE, log_key, vault, public, clock)
-        registry = cls(folder, clock)
-        registry.append([SiteDescribed(site=site, territory=territory)], Role.LOG)
-        return registry
+        SiteFolder(folder).found(site, clock, territory, num_roots, keys or {})
+        return cls(folder, clock)
 
     @classmethod
     def open(cls, folder: Path, clock: Clock) -> Registry:
@@ -117,18 +94,18 @@ class Registry:
 
     def state(self) -> State:
         """Return what the log says now. It grows as the log does: use it, do not keep it."""
-        with self._journal.reading() as (state, _):
+        with self.journal.reading() as (state, _):
             return state
 
     def snapshot(self) -> LogSnapshot:
         """Return the log's head and proofs as they stand now."""
-        with self._journal.reading() as (_, snapshot):
+        with self.journal.reading() as (_, snapshot):
             return snapshot
 
     @cached_property
     def gate(self) -> ConsentGate:
         """The gate of this registry."""
-        return ConsentGate(self._journal, self.clock)
+        return ConsentGate(self.journal, self.clock)
 
     @property
     def site(self) -> str:
@@ -137,6 +114,15 @@ class Registry:
         if described is None:
             raise RecordError("this log does not say whose it is")
         return described.event.site
+
+    def signing_key(self, role: Role) -> SigningKey:
+        """Return the key at hand that may sign for a role now.
+
+        Raises:
+            KeyFileError: There is none.
+        """
+        state = self.state()
+        return self.keys.first([role], state.keys, state.size)
 
     @property
     def log_vkey(self) -> str:
@@ -165,7 +151,7 @@ class Registry:
             RoleError: The role may not sign an event.
             KeyFileError: The role's key is not at hand.
         """
-        return self._journal.append(events, [role] if isinstance(role, Role) else role)
+        return self.journal.append(events, [role] if isinstance(role, Role) else role)
 
     def publish_notice(
         self,
@@ -189,7 +175,7 @@ class Registry:
             terms: What it promises, for machines.
         """
         changed = tuple(purposes) if material is True else tuple(material or ())
-        with self._journal.writing() as state:
+        with self.journal.writing() as state:
             known = state.notices.get(notice_id, NoticeState())
             version = known.next_version(language, purposes, changed)
             digest = hashlib.sha256(text.encode()).hexdigest()
@@ -264,7 +250,7 @@ class Registry:
             evidence: SHA-256 of what shows it, such as the signed form.
             guardian_id: Who agreed for a minor; linked before.
             assent: Of the minor.
-            is_renewal: Consent that was given before is confirmed.
+            is_renewal: Confirms what was given before.
 
         Raises:
             RecordError: Not registered, no such notice, or a minor without guardian.
@@ -279,46 +265,42 @@ class Registry:
     def refuse(self, subject_id: str, purposes: Sequence[Purpose], notice: NoticeRef) -> int:
         """Record a refusal. It also takes back what was given before."""
         event = ConsentRefused(subject_id=subject_id, purposes=tuple(purposes), notice=notice)
-        return self._journal.append([event], WITHDRAWERS).start
+        return self.journal.append([event], WITHDRAWERS).start
 
     def withdraw(self, subject_id: str, purposes: Sequence[Purpose] = tuple(Purpose)) -> int:
         """Record a withdrawal; return the index of its entry.
 
-        Never fails for want of a role: a registrar or data-protection officer signs, or else the
-        operator, or else the log itself, which is flagged.
+        Never fails for want of a role: if neither registrar nor data-protection officer is at hand
+        the operator or the log itself signs, which is flagged.
 
         Raises:
             RecordError: There is no such person.
         """
         event = ConsentWithdrawn(subject_id=subject_id, purposes=tuple(purposes))
-        return self._journal.append([event], WITHDRAWERS).start
+        return self.journal.append([event], WITHDRAWERS).start
 
     def erase(self, subject_id: str, ground: str, *, suppress: bool = False) -> int:
         """Make everything about a person unreadable, for good; return the index of the entry.
 
         The entry comes first: an erasure that is interrupted is finished at the next ``open``.
-
-        Args:
-            subject_id: Who.
-            ground: Legal ground, such as ``GDPR 17(1)(b)``.
-            suppress: Also refuse to register the same outside id again.
+        ``suppress``: also refuse to register the same outside id again.
 
         Raises:
             RecordError: There is no such person, or they were erased before.
         """
-        with self._journal.writing() as state:
+        with self.journal.writing() as state:
             person = state.find(subject_id)
             tag = person.registered.event.tag if person.registered else None
             entries = tuple(item.index for item in person.history)
             event = SubjectErased(subject_id=subject_id, entries=entries, ground=ground)
-            (index,) = self._journal.append([event], [Role.DPO], forget=entries)
+            (index,) = self.journal.append([event], [Role.DPO], forget=entries)
             if suppress and tag is not None:
                 self._vault.suppress(tag)
             self._finish_erasures()
         return index
 
     def _finish_erasures(self) -> None:
-        with self._journal.writing() as state:
+        with self.journal.writing() as state:
             erased = [s for s, p in state.subjects.items() if p.erased]
             if left := [s for s in erased if self._vault.holds(s)]:
                 self._vault.destroy(left)
