@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from consent.commands import assets, keys, models, notices, records, subjects
+from consent.commands import assets, keys, log, models, notices, records, subjects, witness
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,3 +16,5 @@ app.add_typer(subjects.app, name="subject")
 app.add_typer(assets.app, name="asset")
 app.add_typer(models.app, name="model")
 app.add_typer(keys.app, name="key")
+app.add_typer(log.app, name="log")
+app.add_typer(witness.app, name="witness")
