@@ -9,6 +9,7 @@
   * LogRolledBackError        a log is older than, or not an extension of, what was seen before
   * AttestationError          an attestation does not fit the round it came with; has a ``code``
   * ConsentChangedError       consent ended while its data was in use
+  * DeniedError               the rules deny it
 """
 
 from __future__ import annotations
@@ -56,3 +57,7 @@ class AttestationError(ConsentError):
 
 class ConsentChangedError(ConsentError):
     """Consent ended while its data was in use. Tells how many people, never who."""
+
+
+class DeniedError(ConsentError):
+    """The rules deny it."""
