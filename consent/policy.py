@@ -26,8 +26,9 @@ from pydantic import (
 
 from consent.envelope import canonical_json
 from consent.errors import DeniedError, MalformedError
-from consent.model import SHA256, PolicyDecided, ReviewApproved
+from consent.model import SHA256
 from consent.rulebook import VOCABULARY, EvidenceKind, Outcome, Rule, RuleBook
+from consent.site_events import PolicyDecided, ReviewApproved
 
 CONSENT_GRADES = {  # what each grade of consent counts as; see ConsentKind
     "none": (),
@@ -141,10 +142,12 @@ class Verdict:
         """How many people must answer for it; none unless it is a review."""
         return max(f.signers for f in self.findings) if self.outcome is Outcome.REVIEW else 0
 
-    def event(self) -> PolicyDecided:
-        """The decision, for the log."""
+    def event(self, declaration: Declaration) -> PolicyDecided:
+        """The decision on ``declaration``, for the log."""
+        assert declaration.digest == self.declaration
         return PolicyDecided(
             declaration=self.declaration,
+            declared=declaration.body().decode(),
             policy=self.policy,
             verdict=self.outcome.value,
             rules=_sorted_once(tuple(f.rule for f in self.findings)),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -10,9 +12,19 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from consent.errors import ConsentError
+from consent.errors import ConsentError, DeniedError
+from consent.model import Role
 from consent.policy import decide_use, parse_declaration
+from consent.policy_log import (
+    add_evidence,
+    log_approval,
+    log_decision,
+    require_permission,
+    set_rules,
+    site_rules,
+)
 from consent.policy_report import DISCLAIMER, EVIDENCE, explain
+from consent.registry import Registry
 from consent.rulebook import (
     Outcome,
     Rule,
@@ -29,6 +41,9 @@ app = typer.Typer(
     "are no legal advice.",
 )
 EXIT_FINDING, EXIT_USAGE, EXIT_DENIED = 1, 2, 4
+EXITS = {Outcome.ALLOW: 0, Outcome.REVIEW: EXIT_FINDING, Outcome.DENY: EXIT_DENIED}
+DEFAULT = Path("consent")
+Folder = Annotated[Path, typer.Option("--folder", help="The site's consent folder.")]
 Enable = Annotated[list[str], typer.Option("--enable", help="Rule set that is off by default.")]
 Also = Annotated[
     list[Path], typer.Option("--also", help="The site's own rule file. It can only forbid more.")
@@ -42,12 +57,12 @@ At = Annotated[
 @app.command()
 def show(
     rule: Annotated[str | None, typer.Argument(help="Id of one rule, or name of one set.")] = None,
-    evidence: Annotated[bool, typer.Option("--evidence", help="Kinds of documents.")] = False,
+    kinds: Annotated[bool, typer.Option("--evidence", help="Kinds of documents.")] = False,
     enable: Enable = [],  # noqa: B006  typer copies it
     also: Also = [],  # noqa: B006
 ) -> None:
     """Show the rule sets, one set, one rule, or the kinds of evidence."""
-    if evidence:
+    if kinds:
         for kind, meaning in EVIDENCE.items():
             typer.echo(f"{kind:24} {meaning}")
         return
@@ -74,11 +89,9 @@ def put_to_the_rules(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Put DECLARATION to the rules. Writes nothing. Exit code 0: allow, 1: review, 4: deny."""
-    book = _book(enable, also)
-    try:
+    with _refusals():
+        book = _book(enable, also)
         declared = parse_declaration(declaration.read_text("utf-8"))
-    except (ConsentError, OSError, UnicodeDecodeError) as e:
-        _stop(str(e))
     when = datetime.now(UTC) if at is None else at.replace(tzinfo=UTC)
     verdict = decide_use(declared, book, when)
     if as_json:
@@ -93,8 +106,7 @@ def put_to_the_rules(
         typer.echo(json.dumps(answer | digests | rest, indent=2, ensure_ascii=False))
     else:
         typer.echo("\n".join(explain(verdict, declared)))
-    codes = {Outcome.ALLOW: 0, Outcome.REVIEW: EXIT_FINDING, Outcome.DENY: EXIT_DENIED}
-    raise typer.Exit(codes[verdict.outcome])
+    raise typer.Exit(EXITS[verdict.outcome])
 
 
 @app.command()
@@ -102,6 +114,66 @@ def template() -> None:
     """Print a filled-in declaration to start from."""
     text = files("consent").joinpath("templates/declaration.toml").read_text("utf-8")
     typer.echo(text, nl=False)
+
+
+@app.command("set")
+def set_site_rules(enable: Enable = [], also: Also = [], folder: Folder = DEFAULT) -> None:  # noqa: B006
+    """Log the rules that this site goes by. Signed by the data-protection officer."""
+    with _refusals():
+        book = set_rules(Registry.open(folder, _now), enable, also)
+        typer.echo(f"Set: {', '.join(book.names)}\nRules sha256 {book.digest}")
+
+
+@app.command()
+def evidence(
+    kind: str,
+    document: Path,
+    valid_until: Annotated[
+        datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day on which it ends, UTC.")
+    ] = None,
+    folder: Folder = DEFAULT,
+) -> None:
+    """Log DOCUMENT by its digest, and print what to put into a declaration."""
+    with _refusals():
+        until = None if valid_until is None else valid_until.replace(tzinfo=UTC)
+        event = add_evidence(Registry.open(folder, _now), kind, document, until)
+        end = f"\nvalid_until = {until:%Y-%m-%dT%H:%M:%SZ}" if until else ""
+        typer.echo(f'[[evidence]]\nkind = "{event.kind}"\nsha256 = "{event.sha256}"{end}')
+
+
+@app.command()
+def decide(declaration: Path, folder: Folder = DEFAULT) -> None:
+    """Decide on DECLARATION by the site's rules and log it. Exit codes as of test."""
+    with _refusals():
+        declared = parse_declaration(declaration.read_text("utf-8"))
+        verdict = log_decision(Registry.open(folder, _now), declared)
+        typer.echo("\n".join(explain(verdict, declared)))
+    raise typer.Exit(EXITS[verdict.outcome])
+
+
+@app.command("approve")
+def approve_use(
+    declaration: Path,
+    role: Annotated[
+        Role, typer.Option(help="Whose key signs: dpo, or root as the second.")
+    ] = Role.DPO,
+    folder: Folder = DEFAULT,
+) -> None:
+    """Answer for a use that is under review. Nobody can approve what is denied."""
+    with _refusals():
+        declared = parse_declaration(declaration.read_text("utf-8"))
+        index = log_approval(Registry.open(folder, _now), declared, role)
+        typer.echo(f"Approved, entry {index}.\n{DISCLAIMER}")
+
+
+@app.command()
+def check(declaration: Path, folder: Folder = DEFAULT) -> None:
+    """May this use go ahead now? Exit code 0: yes, 4: no, and why."""
+    with _refusals():
+        registry = Registry.open(folder, _now)
+        declared = parse_declaration(declaration.read_text("utf-8"))
+        require_permission(registry.state(), declared, site_rules(registry), registry.now())
+        typer.echo(f"Yes, as declared.\n{DISCLAIMER}")
 
 
 def _show_set(rule_set: RuleSet, *, is_on: bool) -> None:
@@ -131,9 +203,23 @@ def _show_rule(rule: Rule) -> None:
 
 
 def _book(enable: list[str], also: list[Path]) -> RuleBook:
+    with _refusals():
+        return load_rule_book(
+            enable, [parse_rule_set(path.read_text("utf-8"), path.name) for path in also]
+        )
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Turn errors into one line and an exit code."""
     try:
-        own = [parse_rule_set(path.read_text("utf-8"), path.name) for path in also]
-        return load_rule_book(enable, own)
+        yield
+    except DeniedError as e:
+        _stop(f"Denied: {e}", EXIT_DENIED)
     except (ConsentError, OSError, UnicodeDecodeError) as e:
         _stop(str(e))
 

@@ -391,13 +391,14 @@ def test_approval_is_of_one_declaration() -> None:
 
 def test_a_decision_becomes_an_event() -> None:
     declared = declare(**MOOD)
-    event = decide_use(declared, RULES, NOW).event()
+    event = decide_use(declared, RULES, NOW).event(declared)
     assert (event.verdict, event.declaration, event.policy) == (
         "deny",
         declared.digest,
         RULES.digest,
     )
     assert A5F in event.rules
+    assert Declaration.model_validate_json(event.declared) == declared
 
 
 # --- properties ------------------------------------------------------------------------------
