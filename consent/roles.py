@@ -87,13 +87,14 @@ class KeyState:
 class KeyRing:
     """The keys of a log as it grows. ``check`` before an entry counts, ``apply`` after.
 
-    The first entry adds the log's own key, signed by itself, and that key may add others until
-    the first entry of another kind. From then on keys change by a majority of the root keys:
-    one signs the change, others countersign, and the last one needed makes it hold.
+    The first entry adds the log's own key, signed by itself, and that key may add others and say
+    whose log it is, until the first entry of another kind. From then on keys change by a majority
+    of the root keys: one signs the change, others countersign, and the last one needed makes it
+    hold.
     """
 
     keys: dict[str, KeyState] = field(default_factory=dict)
-    is_founding: bool = True
+    num_founding: int = 0  # entries at the beginning that only added keys
     pending: dict[int, tuple[KeyAdded | KeyRevoked, set[str]]] = field(default_factory=dict)
     countersigned: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
 
@@ -119,7 +120,7 @@ class KeyRing:
         if key is None or not key.is_active(index):
             state = "was never added" if key is None else "is not valid at this entry"
             raise RoleError(f"{event_type}: key {key_id} {state}")
-        if self.is_founding and key.role is Role.LOG and event_type in _FOUNDING:
+        if index == self.num_founding and key.role is Role.LOG and event_type in _FOUNDING:
             self._check_new_key(event)
             return
         if key.role not in MAY_SIGN[event_type]:
@@ -131,8 +132,9 @@ class KeyRing:
     def apply(self, index: int, key_id: str, event: ConsentEvent | None) -> None:
         """Take in an entry that passed ``check``."""
         if isinstance(event, KeyAdded | KeyRevoked):
-            is_own = isinstance(event, KeyAdded) and event.role is Role.SUBJECT
-            if self.is_founding or is_own:
+            is_founding = index == self.num_founding and isinstance(event, KeyAdded)
+            self.num_founding += is_founding
+            if is_founding or (isinstance(event, KeyAdded) and event.role is Role.SUBJECT):
                 self._change(index, event)
             else:
                 self.pending[index] = (event, {key_id})
@@ -142,17 +144,16 @@ class KeyRing:
             if event.entry in self.pending and self.keys[key_id].role is Role.ROOT:
                 self.pending[event.entry][1].add(key_id)
                 self._settle(event.entry, index)
-        if not isinstance(event, KeyAdded):
-            self.is_founding = False
 
     def role_of(self, key_id: str) -> Role | None:
         """Return the role of a key that was ever added."""
         key = self.keys.get(key_id)
         return key.role if key else None
 
-    def root_threshold(self, index: int) -> int:
-        """Return how many root keys must agree: more than half of those that may sign now."""
-        return len(self._roots(index)) // 2 + 1
+    def num_missing(self, proposed: int, now: int) -> int:
+        """Return how many root keys must still stand by a pending change for it to hold."""
+        roots = self._roots(now)
+        return len(roots) // 2 + 1 - len(self.pending[proposed][1].intersection(roots))
 
     def is_in_doubt(self, index: int, key_id: str) -> bool:
         """Was entry ``index`` signed by a stolen key, and did no other key stand by it since?"""
@@ -186,10 +187,8 @@ class KeyRing:
         return [i for i, k in self.keys.items() if k.role is Role.ROOT and k.is_active(index)]
 
     def _settle(self, proposed: int, now: int) -> None:
-        event, signers = self.pending[proposed]
-        roots = self._roots(now)
-        if len(signers.intersection(roots)) >= len(roots) // 2 + 1:
-            del self.pending[proposed]
+        if self.num_missing(proposed, now) <= 0:
+            event, _ = self.pending.pop(proposed)
             self._change(now, event)
 
     def _change(self, index: int, event: KeyAdded | KeyRevoked) -> None:
