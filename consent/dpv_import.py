@@ -53,7 +53,7 @@ def _read(number: int, record: Any) -> Answer | Problem:
         if kind not in _ANSWERS:
             return Problem(number, f"{STATUSES[kind]} is no answer; there is nothing to take in")
         return read_answer(number, _values(record, status, _ANSWERS[kind]))
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
+    except (LookupError, StopIteration, TypeError, ValueError, AttributeError) as e:
         what = f": {e}" if isinstance(e, KeyError) else ""
         return Problem(number, f"a field of a consent record is missing or of another form{what}")
 
@@ -108,8 +108,9 @@ def _grant(process: Json, status: Json) -> dict[str, object]:
 
 
 def _kind(types: list[str]) -> ConsentKind:
-    """Return the strictest kind that all of whose terms are there."""
-    return [kind for kind, terms in KINDS.items() if set(terms) <= set(types)][-1]
+    """Return the kind whose terms are there, and no term beside them."""
+    said = set(types) - set(_TYPES)
+    return next(kind for kind, terms in reversed(KINDS.items()) if set(terms) == said)
 
 
 def _code(place: str) -> str:

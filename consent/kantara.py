@@ -128,7 +128,7 @@ def _purpose(purpose: Purpose, event: ConsentGiven, terms: NoticeTerms) -> Json:
 
 
 def _termination(grant: Grant) -> str:
-    """Say when it ends. Limits that the format lacks are told here, so that no import loses them."""
+    """Say when it ends, and the limits that the format lacks: so no import can lose them."""
     end = grant.expires_at.isoformat() if grant.expires_at else UNTIL_WITHDRAWN
     limits = grant.conditions.model_dump(mode="json", exclude_defaults=True)
     return end + "".join(f"; {name} {value}" for name, value in limits.items())

@@ -126,11 +126,11 @@ def _read(
         return read_jsonl(data)
     if form is Format.DPV:
         return read_records(data)
-    if form is Format.KANTARA:
-        if relation is None:
-            _stop("a Kantara receipt does not say what the person is to the site: --relation")
-        return read_receipt(data, relation, None if notice is None else _notice(notice))
-    _stop(f"{file.name}: --format is one of {', '.join(Format)}")
+    if form is None:
+        _stop(f"{file.name}: tell --format, one of {', '.join(Format)}")
+    if relation is None:
+        _stop("a Kantara receipt does not say what the person is to the site: --relation")
+    return read_receipt(data, relation, None if notice is None else _notice(notice))
 
 
 def _notice(text: str) -> tuple[str, int, str]:
