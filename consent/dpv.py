@@ -124,7 +124,7 @@ def _record(
         },
         "dpv:hasJurisdiction": f"loc:{registered.jurisdiction}",
         "dpv:hasProcess": _process(purpose, terms, given),
-        "dpv:hasConsentStatus": [_status(s, purpose) for s in steps],
+        "dpv:hasConsentStatus": [status_of(s, purpose) for s in steps],
     }
     if registered.adult_from is not None:
         record["omote:adultFrom"] = registered.adult_from.isoformat()
@@ -175,7 +175,8 @@ def _process(purpose: Purpose, terms: NoticeTerms | None, given: ConsentGiven | 
     return process
 
 
-def _status(step: Step, purpose: Purpose) -> Json:
+def status_of(step: Step, purpose: Purpose) -> Json:
+    """Return what an event says about a purpose."""
     event = step.event
     status: Json = {
         "@type": [STATUSES[event.type]],
