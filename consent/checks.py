@@ -53,6 +53,25 @@ def current_notice(state: State, ref: NoticeRef) -> Logged[site_events.NoticePub
     return found
 
 
+def find_notice(
+    state: State, notice_id: str, version: int | None, language: str
+) -> Logged[site_events.NoticePublished]:
+    """Return the text of a notice, of the latest version unless another is named.
+
+    Raises:
+        RecordError: There is none in this language.
+    """
+    known = state.notices.get(notice_id, NoticeState())
+    found = known.versions.get(version or known.latest, {}).get(language)
+    if found is None:
+        wanted = f"version {version}" if version else "any version"
+        raise RecordError(
+            f"notice {notice_id!r}: {wanted} in {language} was not published; "
+            "see: omote-consent notice list"
+        )
+    return found
+
+
 def _check_about_subject(state: State, event: SubjectEvent, at: datetime) -> None:
     person = state.subjects.get(event.subject_id)
     if person is not None and person.erased:

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import typer
 
-from consent.commands import records
+from consent.commands import assets, keys, models, notices, records, subjects
 
 app = typer.Typer(
     no_args_is_help=True,
     help="Keep a consent log that an auditor can verify. Start with: omote-consent init my-site",
 )
 app.add_typer(records.app)
+app.add_typer(notices.app, name="notice")
+app.add_typer(subjects.app, name="subject")
+app.add_typer(assets.app, name="asset")
+app.add_typer(models.app, name="model")
+app.add_typer(keys.app, name="key")

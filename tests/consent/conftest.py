@@ -8,7 +8,8 @@ from consent.errors import MalformedError
 from consent.keys import SigningKey
 from consent.log import ConsentLog
 from consent.model import ConsentKind, Grant, NoticeRef, Purpose, Role, SubjectEvent
-from consent.registry import OWN_ROLES, Registry
+from consent.registry import Registry
+from consent.site_folder import OWN_ROLES
 from consent.site_keys import key_name
 from consent.subject_events import ConsentGiven, ConsentWithdrawn
 
