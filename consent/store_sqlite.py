@@ -68,6 +68,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._name = str(path)
         self._idle: list[tuple[tuple[int, ...], sqlite3.Connection]] = []
 
     def create(self) -> None:
@@ -146,7 +147,7 @@ class SqliteStore:
 
     def _state(self) -> tuple[int, ...]:
         try:
-            stat = self.path.stat()
+            stat = os.stat(self._name)  # noqa: PTH116 - twice in every append
         except FileNotFoundError as e:
             raise FileNotFoundError(
                 f"no consent log at {self.path}; make one with: omote-consent init"
