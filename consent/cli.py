@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from consent.commands import assets, keys, models, notices, records, subjects
+from consent.commands import (
+    assets,
+    interchange,
+    keys,
+    models,
+    notices,
+    policy,
+    receipts,
+    records,
+    subjects,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -16,3 +26,6 @@ app.add_typer(subjects.app, name="subject")
 app.add_typer(assets.app, name="asset")
 app.add_typer(models.app, name="model")
 app.add_typer(keys.app, name="key")
+app.add_typer(policy.app, name="policy")
+app.add_typer(interchange.app)
+app.add_typer(receipts.app)
