@@ -156,7 +156,7 @@ def _check_erased(state: State, event: site_events.SubjectErased) -> None:
         raise RecordError("no such person in this consent log")
     if person.erased:
         raise RecordError(f"this person was erased at entry {person.erased.index}")
-    if event.entries != tuple(item.index for item in person.history):
+    if event.entries != tuple(person.entries):
         raise RecordError("an erasure must list exactly the entries about that person")
 
 

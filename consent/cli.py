@@ -8,12 +8,14 @@ from consent.commands import (
     assets,
     interchange,
     keys,
+    log,
     models,
     notices,
     policy,
     receipts,
     records,
     subjects,
+    witness,
 )
 
 app = typer.Typer(
@@ -29,3 +31,5 @@ app.add_typer(keys.app, name="key")
 app.add_typer(policy.app, name="policy")
 app.add_typer(interchange.app)
 app.add_typer(receipts.app)
+app.add_typer(log.app, name="log")
+app.add_typer(witness.app, name="witness")

@@ -305,7 +305,7 @@ class Registry:
         with self.journal.writing() as state:
             person = state.find(subject_id)
             tag = person.registered.event.tag if person.registered else None
-            entries = tuple(item.index for item in person.history)
+            entries = tuple(person.entries)
             event = SubjectErased(subject_id=subject_id, entries=entries, ground=ground)
             (index,) = self.journal.append([event], [Role.DPO], forget=entries)
             if suppress and tag is not None:
@@ -314,7 +314,7 @@ class Registry:
         return index
 
     def _finish_erasures(self) -> None:
-        with self.journal.writing() as state:
-            erased = [s for s, p in state.subjects.items() if p.erased]
-            if left := [s for s in erased if self._vault.holds(s)]:
+        erased = [s for s, p in self.state().subjects.items() if p.erased]
+        if left := self._vault.held(erased):
+            with self.journal.writing():
                 self._vault.destroy(left)

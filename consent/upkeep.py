@@ -178,9 +178,7 @@ def touched_by(state: State, subject_id: str) -> Touched:
         RecordError: There is no such person.
     """
     person = state.find(subject_id)
-    entries = {item.index for item in person.history}
-    if person.erased:
-        entries |= set(person.erased.event.entries)
+    entries = set(person.erased.event.entries if person.erased else person.entries)
     rounds = [r for r in state.rounds if entries & set(r.event.entries)]
     names = {(r.event.run_id, r.event.round) for r in rounds}
     models: dict[str, None] = {}

@@ -68,6 +68,13 @@ def log(tmp_path, clock, log_key, registrar, vault):
     return make_log(tmp_path / "site" / "log.sqlite", log_key, registrar, vault, clock)
 
 
+@pytest.fixture
+def staffed(tmp_path, log_key, registrar, vault, clock):
+    """A log that also knows a data-protection officer and a root key: entries begin at 4."""
+    path = tmp_path / "staffed" / "log.sqlite"
+    return make_log(path, log_key, registrar, vault, clock, Role.DPO, Role.ROOT)
+
+
 def make_log(path, log_key, registrar, vault, clock, *others):
     path.parent.mkdir(exist_ok=True)
     keys = [(Role.REGISTRAR, registrar.verifier), *((r, key_of(r).verifier) for r in others)]
