@@ -16,7 +16,7 @@ from pathlib import Path
 
 from consent import merkle
 from consent.cosignature import WitnessKey, cosignature_time
-from consent.entry import MAX_ENTRY_BYTES, Opening, Sealed, Sealer, make_entry
+from consent.entry import MAX_ENTRY_BYTES, Opening, Sealed, Sealer, make_entry, parse_entry
 from consent.errors import LogDamagedError, LogRolledBackError
 from consent.events import ConsentEvent
 from consent.high_water import HighWater, Mark

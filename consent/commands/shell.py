@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from consent.errors import (
     ConsentError,
+    DeniedError,
     HookError,
     LogDamagedError,
     LogRolledBackError,
@@ -58,7 +59,7 @@ def plain_errors() -> Iterator[None]:
         yield
     except (LogDamagedError, LogRolledBackError, ProofError, VaultError) as e:
         _stop(str(e), EXIT_INTEGRITY, e)
-    except RoleError as e:
+    except (RoleError, DeniedError) as e:
         _stop(str(e), EXIT_DENIED, e)
     except HookError as e:
         _stop(str(e), EXIT_FINDING, e)
