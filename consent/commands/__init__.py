@@ -1,0 +1,1 @@
+"""Commands of omote-consent, a group a file."""
