@@ -172,9 +172,10 @@ def begin_as_identity(blocks: nn.Sequential) -> None:
     Zero-initialised residual branches, as Goyal et al., arXiv 1706.02677, section 5.1.
     """
     for block in blocks:
-        assert isinstance(block, Block)
-        nn.init.zeros_(block.attn.proj.weight)
-        nn.init.zeros_(block.mlp.fc2.weight)
+        for name in ("attn.proj", "mlp.fc2"):
+            last = block.get_submodule(name)
+            assert isinstance(last, nn.Linear)
+            nn.init.zeros_(last.weight)
 
 
 def initialise(module: nn.Module) -> None:
