@@ -46,7 +46,7 @@ class AttestationError(ConsentError):
     """An attestation does not fit the round it came with.
 
     ``code`` is one of wrong_site, wrong_round, wrong_purpose, wrong_model, wrong_update,
-    too_few_subjects.
+    broken_chain, wrong_policy, wrong_code, wrong_epsilon, too_few_subjects.
     """
 
     def __init__(self, code: str, detail: str) -> None:

@@ -8,9 +8,14 @@ from __future__ import annotations
 import logging
 import secrets
 from datetime import datetime
-from importlib.metadata import version
 
-from consent.attestation import Attestation, LogState, sign_attestation
+from consent.attestation import (
+    Attestation,
+    Counts,
+    FrameCount,
+    LogState,
+    sign_attestation,
+)
 from consent.errors import ConsentChangedError
 from consent.gate import Ruling
 from consent.manifest import manifest_root
@@ -27,8 +32,9 @@ from core_model.training.seeds import derive_seed
 from fl_client.caps import check_request, trained_aus
 from fl_client.errors import RoundRefusedError
 from fl_client.forgetting import forget_withdrawn
+from fl_client.installed_code import installed_code
 from fl_client.local_state import LocalState
-from fl_client.manifests import keep_manifest
+from fl_client.manifests import keep_manifest, signed_in
 from fl_client.selection import Selection, select
 from fl_client.site import Site
 from fl_client.training import Trained, train
@@ -61,6 +67,9 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
 
     # (1) Is the plan within this site's own caps, and are the weights those that it names?
     check_request(request, site.config)
+    if plan.previous is not None and plan.previous not in signed_in(site.config.state, plan.run_id):
+        detail = f"the server names attestation {plan.previous}; this site never signed it"
+        raise RoundRefusedError(RefusalCode.NOT_MY_ATTESTATION, detail)
 
     # (2) Who may be used? Asked anew in every round.
     min_subjects = max(plan.min_subjects, site.config.caps.min_subjects)
@@ -80,27 +89,30 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
 
     # (5) Say what the update rests on, and sign it.
     salt = secrets.token_bytes(32)
-    attestation = _attest(plan, site, selection, ruling, trained, labelled, salt, started_at)
+    leaves = selection.leaves()
+    attestation = _attest(
+        plan, site, selection, ruling, trained, labelled, manifest_root(leaves, salt), started_at
+    )
     update = SiteUpdate(
         site_id=site.site_id,
         arrays=trained.shared,
         attestation=sign_attestation(attestation, site.key),
         labelled_aus=labelled,
-        labelled_frames=_counts(plan, trained, labelled),
     )
 
     # (6) Only now is the round worth remembering.
-    keep_manifest(site.config.state, attestation, salt, selection.assets())
+    keep_manifest(site.config.state, attestation, salt, leaves)
     state.save(trained.local, trained.dataset.subjects)
     return update
 
 
 def _attest(
     plan: RoundPlan, site: Site, selection: Selection, ruling: Ruling, trained: Trained,
-    labelled: tuple[int, ...], salt: bytes, started_at: datetime,
+    labelled: tuple[int, ...], manifest: bytes, started_at: datetime,
 ) -> Attestation:  # fmt: skip
+    start, end = selection.ruling.snapshot, ruling.snapshot
     try:
-        proof = ruling.snapshot.consistency_proof(plan.tree_size)
+        proof = end.consistency_proof(plan.tree_size)
     except ValueError as e:
         detail = "the server saw a longer consent log than this one: was it restored from a backup?"
         raise RoundRefusedError(RefusalCode.SITE_FAULT, detail) from e
@@ -113,24 +125,34 @@ def _attest(
         model_in=plan.model_in,
         update=digest(trained.shared),
         labelled_aus=labelled,
-        manifest=manifest_root(selection.assets(), salt).hex(),
+        manifest=manifest.hex(),
         min_subjects=plan.min_subjects,
+        counts=_counts(plan, selection, trained, labelled),
         consent=LogState(
-            start_size=selection.ruling.snapshot.size,
-            tree_head=ruling.snapshot.tree_head,
+            start_head=start.tree_head,
+            tree_head=end.tree_head,
+            since_start=tuple(h.hex() for h in end.consistency_proof(start.size)),
             consistency=tuple(h.hex() for h in proof),
         ),
-        code=f"omote {version('omote')}",
+        code=installed_code(),
+        previous=plan.previous,
         started_at=started_at,
         ended_at=site.clock(),
     )
 
 
-def _counts(plan: RoundPlan, trained: Trained, labelled: tuple[int, ...]) -> dict[int, int]:
-    """Return numbers of frames, if the plan asks for them and the caps allow it."""
+def _counts(
+    plan: RoundPlan, selection: Selection, trained: Trained, labelled: tuple[int, ...]
+) -> Counts | None:
+    """Return what the plan weights by, if it does. The caps were checked before."""
     if plan.weighting is Weighting.SITE:
-        return {}
+        return None
+    frames = trained.dataset.labelled_frames()
     if plan.purpose == "pretraining":
-        return {0: len(trained.dataset)}
-    counts = trained.dataset.labelled_frames()
-    return {au: counts[au] for au in labelled}
+        counted = {0: len(trained.dataset)}
+    else:
+        counted = {au: frames[au] for au in labelled}
+    return Counts(
+        recordings=len(selection.recordings),
+        frames=tuple(FrameCount(au=au, frames=n) for au, n in counted.items()),
+    )

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from consent.gate import ConsentGate, Ruling
+from consent.manifest import Leaf
 from consent.model import Purpose
 from core_model.data.recordings import Recording
 from core_model.protocol.messages import RefusalCode, RoundPlan
@@ -22,10 +23,12 @@ class Selection:
     recordings: tuple[Recording, ...]
     ruling: Ruling
 
-    def assets(self) -> Iterable[tuple[bytes, int]]:
-        """Yield the hash of each recording and the log entry that allows its use."""
-        for recording in self.recordings:
-            yield recording_digest(recording.frames), self.ruling.entries[recording.subject_id]
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Return the manifest's leaves: each recording and the log entry that allows its use."""
+        return tuple(
+            Leaf(recording_digest(r.frames), (self.ruling.entries[r.subject_id],))
+            for r in self.recordings
+        )
 
 
 def select(
