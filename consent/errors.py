@@ -9,6 +9,7 @@
   * LogRolledBackError        a log is older than, or not an extension of, what was seen before
   * AttestationError          an attestation does not fit the round it came with; has a ``code``
   * ConsentChangedError       consent ended while its data was in use
+  * BundleError             an evidence bundle does not hold; names the place
 """
 
 from __future__ import annotations
@@ -56,3 +57,7 @@ class AttestationError(ConsentError):
 
 class ConsentChangedError(ConsentError):
     """Consent ended while its data was in use. Tells how many people, never who."""
+
+
+class BundleError(ConsentError):
+    """An evidence bundle does not agree with itself, or not with the log's key. Names the place."""
