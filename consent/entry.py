@@ -10,17 +10,17 @@ import base64
 import hashlib
 import secrets
 from dataclasses import dataclass
+from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consent.envelope import canonical_json, parse_json, pre_authentication_encoding
 from consent.errors import MalformedError
+from consent.events import ConsentEvent, event_bytes
 from consent.keys import SigningKey, VerifierKey
-from consent.model import ConsentEvent
 
 PAYLOAD_TYPE = "application/vnd.omote.consent-entry+json;version=1"
 MAX_ENTRY_BYTES = 65_535  # tlog-tiles prefixes entries with 16 bits
-_EVENT: TypeAdapter[ConsentEvent] = TypeAdapter(ConsentEvent)
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,24 @@ class Opening:
     def commitment(self) -> str:
         """SHA-256 over a label, the salt and the event, in hex."""
         return hashlib.sha256(b"omote/commit/v1\0" + self.salt + self.body()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """An opening as it is stored: unreadable without its owner's key."""
+
+    owner: str | None  # subject id; None: the site
+    body: bytes
+
+
+class Sealer(Protocol):
+    """Seals openings for the store. The real one is ``consent.vault.Vault``."""
+
+    def seal(self, seq: int, opening: Opening) -> Sealed:
+        """Seal the opening of entry ``seq``."""
+
+    def unseal(self, seq: int, sealed: Sealed) -> Opening | None:
+        """Open it again; None if its key was destroyed."""
 
 
 class Entry(BaseModel):
@@ -101,23 +119,3 @@ def parse_entry(body: bytes) -> Entry:
     if entry.body() != body:
         raise MalformedError("log entry is not in its canonical form")
     return entry
-
-
-def event_bytes(event: ConsentEvent) -> bytes:
-    """Return the one byte form of an event."""
-    value = event.model_dump(mode="json")
-    if "purposes" in value:
-        value["purposes"] = sorted(value["purposes"])
-    return canonical_json(value)
-
-
-def parse_event(body: bytes) -> ConsentEvent:
-    """Read an event.
-
-    Raises:
-        MalformedError: Not an event.
-    """
-    try:
-        return _EVENT.validate_python(parse_json(body), strict=False)
-    except ValidationError as e:
-        raise MalformedError("not a consent event") from e

@@ -5,6 +5,9 @@
   * MalformedError            bytes are not of the format that they claim
   * BadSignatureError         a signature does not match its text and key
   * ProofError                a Merkle proof does not verify
+  * RoleError                 a key may not sign this event
+  * RecordError               an event does not fit what the log says already
+  * VaultError                sealed data cannot be opened with the keys at hand
   * LogDamagedError           a log does not agree with itself; names the entry
   * LogRolledBackError        a log is older than, or not an extension of, what was seen before
   * AttestationError          an attestation does not fit the round it came with; has a ``code``
@@ -33,6 +36,18 @@ class BadSignatureError(ConsentError):
 
 class ProofError(ConsentError):
     """A Merkle proof does not verify."""
+
+
+class RoleError(ConsentError):
+    """A key may not sign this event."""
+
+
+class RecordError(ConsentError):
+    """An event does not fit what the log says already. Names no person."""
+
+
+class VaultError(ConsentError):
+    """Sealed data cannot be opened with the keys at hand."""
 
 
 class LogDamagedError(ConsentError):

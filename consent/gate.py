@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from consent.checked_log import CheckedLog
 from consent.errors import ConsentChangedError
-from consent.log import Clock, ConsentLog, LogSnapshot
-from consent.model import ConsentGiven, ConsentWithdrawn, Decision, Purpose, decide
+from consent.log import Clock, LogSnapshot
+from consent.model import Purpose
+from consent.state import Decision, Status, decide
 
 
 @dataclass(frozen=True)
@@ -31,27 +32,23 @@ class Ruling:
 class ConsentGate:
     """Reads a consent log and rules on subjects. Denies by default."""
 
-    def __init__(self, log: ConsentLog, clock: Clock) -> None:
+    def __init__(self, log: CheckedLog, clock: Clock) -> None:
         self._log = log
         self._clock = clock
 
     def rule(self, subject_ids: Iterable[str], purpose: Purpose) -> Ruling:
         """Rule on each subject, from a new snapshot.
 
-        Time is the later of the clock and the last entry: setting a clock back revives nothing.
+        Time is the latest of the clock and the last entry: setting a clock back revives nothing.
         """
-        snapshot = self._log.snapshot()
+        state, snapshot = self._log.read()
         now = max(self._clock(), snapshot.last_time)
-        history: dict[str, list[tuple[int, ConsentGiven | ConsentWithdrawn]]] = defaultdict(list)
-        for index, event in snapshot.events:
-            if isinstance(event, ConsentGiven | ConsentWithdrawn):
-                history[event.subject_id].append((index, event))
-        decisions, entries = {}, {}
-        for subject in subject_ids:
-            events = history.get(subject, [])
-            decisions[subject] = decide([e for _, e in events], purpose, now)
-            if decisions[subject] is Decision.ALLOWED:
-                entries[subject] = max(i for i, e in events if purpose in e.purposes)
+        decisions = {s: decide(state, s, purpose, now) for s in subject_ids}
+        entries = {
+            s: d.index
+            for s, d in decisions.items()
+            if d.status is Status.ALLOWED and d.index is not None
+        }
         return Ruling(purpose, now, decisions, entries, snapshot)
 
     def recheck(self, ruling: Ruling) -> Ruling:

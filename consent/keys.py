@@ -9,9 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import re
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
+from consent import private_file
 from consent.errors import BadSignatureError, KeyFileError, MalformedError
 
 ED25519 = 0x01
@@ -120,12 +119,7 @@ class SigningKey:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError as e:
-            raise KeyFileError(f"{path} exists: a key is never overwritten") from e
-        with os.fdopen(handle, "wb") as f:
-            f.write(f"# {self.name}\n".encode() + pem)
+        private_file.write_new(path, f"# {self.name}\n".encode() + pem)
 
     @classmethod
     def load(cls, path: Path) -> SigningKey:
@@ -134,14 +128,7 @@ class SigningKey:
         Raises:
             KeyFileError: The file is missing, readable by others, or not a key.
         """
-        try:
-            mode = path.stat().st_mode
-            data = path.read_bytes()
-        except OSError as e:
-            raise KeyFileError(f"{path}: cannot be read ({e.strerror})") from e
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise KeyFileError(f"{path} can be read by others; run: chmod 600 {path}")
-        name, _, pem = data.partition(b"\n")
+        name, _, pem = private_file.read(path).partition(b"\n")
         try:
             private = serialization.load_pem_private_key(pem, password=None)
         except ValueError as e:

@@ -15,16 +15,19 @@ from pathlib import Path
 from consent import merkle, store
 from consent.entry import (
     MAX_ENTRY_BYTES,
+    Entry,
     Opening,
-    event_bytes,
+    Sealed,
+    Sealer,
     make_entry,
     parse_entry,
-    parse_event,
 )
 from consent.errors import LogDamagedError
+from consent.events import ConsentEvent
 from consent.keys import SigningKey
-from consent.model import ConsentEvent, KeyAdded
+from consent.model import Role
 from consent.note import TreeHead, sign_tree_head
+from consent.site_events import KeyAdded
 
 Clock = Callable[[], datetime]
 
@@ -37,7 +40,7 @@ class LogSnapshot:
     size: int
     last_time: datetime  # of the last entry
     tree_head: str  # signed note
-    events: tuple[tuple[int, ConsentEvent], ...]  # (index, event) of every entry not erased
+    entries: tuple[tuple[Entry, ConsentEvent | None], ...]  # those asked for; None: erased
 
     def consistency_proof(self, old_size: int) -> list[bytes]:
         """Prove that this snapshot extends the log of ``old_size`` entries; empty from 0.
@@ -61,23 +64,21 @@ class LogSnapshot:
 class ConsentLog:
     """Consent events in order. Reading needs no key; appending needs the log's own."""
 
-    def __init__(self, path: Path, log_key: SigningKey | None = None) -> None:
+    def __init__(self, path: Path, log_key: SigningKey | None, vault: Sealer) -> None:
         self.path = path
         self._log_key = log_key
+        self._vault = vault
 
     @classmethod
-    def create(
-        cls, path: Path, log_key: SigningKey, signers: Sequence[SigningKey], clock: Clock
-    ) -> ConsentLog:
-        """Make a log whose first entries add the keys that may sign entries.
+    def create(cls, path: Path, log_key: SigningKey, vault: Sealer, clock: Clock) -> ConsentLog:
+        """Make a log whose first entry adds its own key.
 
         Raises:
             FileExistsError: There is a log already.
         """
         store.create(path)
-        log = cls(path, log_key)
-        keys = [log_key, *signers]
-        log.append([KeyAdded(vkey=key.verifier.vkey) for key in keys], log_key, clock)
+        log = cls(path, log_key, vault)
+        log.append([KeyAdded(vkey=log_key.verifier.vkey, role=Role.LOG)], log_key, clock)
         return log
 
     def append(self, events: Sequence[ConsentEvent], signer: SigningKey, clock: Clock) -> range:
@@ -96,9 +97,8 @@ class ConsentLog:
                 body = make_entry(opening, seq, time_s, signer).body()
                 assert len(body) <= MAX_ENTRY_BYTES
                 db.execute("INSERT INTO entry VALUES (?, ?)", (seq, body))
-                db.execute(
-                    "INSERT INTO opening VALUES (?, ?, ?)", (seq, opening.salt, event_bytes(event))
-                )
+                sealed = self._vault.seal(seq, opening)
+                db.execute("INSERT INTO opening VALUES (?, ?, ?)", (seq, sealed.owner, sealed.body))
                 node = lambda level, at: store.node_of(db, level, at)  # noqa: E731
                 for row in merkle.completed(node, seq, merkle.leaf_hash(body)):
                     db.execute("INSERT INTO node VALUES (?, ?, ?)", row)
@@ -108,8 +108,13 @@ class ConsentLog:
             db.execute("INSERT INTO tree_head VALUES (?, ?)", (size, note))
         return range(first, size)
 
-    def snapshot(self) -> LogSnapshot:
-        """Return the log as it stands now, from one read.
+    def forget(self, owner: str) -> None:
+        """Delete the openings of a person. No proof changes."""
+        with store.transaction(self.path, write=True) as db:
+            db.execute("DELETE FROM opening WHERE owner = ?", (owner,))
+
+    def snapshot(self, start: int = 0) -> LogSnapshot:
+        """Return the log as it stands now, from one read, with its entries from ``start`` on.
 
         Raises:
             LogDamagedError: The head is not of the last entry.
@@ -117,12 +122,23 @@ class ConsentLog:
         with store.transaction(self.path) as db:
             size = store.size_of(db)
             head = db.execute("SELECT note FROM tree_head WHERE size = ?", (size,)).fetchone()
-            rows = db.execute("SELECT seq, event FROM opening ORDER BY seq").fetchall()
+            rows = db.execute(
+                "SELECT e.seq, e.body, o.owner, o.body FROM entry e LEFT JOIN opening o USING (seq)"
+                " WHERE e.seq >= ? ORDER BY e.seq",
+                (start,),
+            ).fetchall()
             last = _last_time(db, size)
         if head is None:
             raise LogDamagedError(f"the log has {size} entries but no tree head of that size")
-        events = tuple((int(seq), parse_event(bytes(body))) for seq, body in rows)
-        return LogSnapshot(self.path, size, datetime.fromtimestamp(last, UTC), head[0], events)
+        entries = tuple(
+            (parse_entry(bytes(body)), self._unseal(int(seq), owner, sealed))
+            for seq, body, owner, sealed in rows
+        )
+        return LogSnapshot(self.path, size, datetime.fromtimestamp(last, UTC), head[0], entries)
+
+    def _unseal(self, seq: int, owner: str | None, body: bytes | None) -> ConsentEvent | None:
+        opening = None if body is None else self._vault.unseal(seq, Sealed(owner, bytes(body)))
+        return None if opening is None else opening.event
 
 
 def _last_time(db: sqlite3.Connection, size: int) -> int:

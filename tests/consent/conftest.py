@@ -1,12 +1,14 @@
+import hashlib
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from consent.keys import SigningKey
-from consent.log import ConsentLog
-from consent.model import ConsentGiven, ConsentWithdrawn, Purpose
+from consent.model import ConsentKind, Grant, Purpose, Role
+from consent.registry import OWN_ROLES, Registry, key_name
 
-NOTICE = "0" * 64
+EVIDENCE = hashlib.sha256(b"a signed form").hexdigest()
+TRAINING = (Purpose.PRETRAINING, Purpose.FINETUNING)
 
 
 class Clock:
@@ -27,31 +29,22 @@ def clock():
     return Clock()
 
 
-@pytest.fixture
-def log_key():
-    return SigningKey.from_seed("site-a/consent-log", b"l" * 32)
+def key_of(role: Role) -> SigningKey:
+    return SigningKey.from_seed(key_name("site-a", role), role.value.ljust(32).encode())
 
 
 @pytest.fixture
-def registrar():
-    return SigningKey.from_seed("site-a/registrar", b"r" * 32)
+def registry(tmp_path, clock):
+    keys = {role: key_of(role) for role in OWN_ROLES}
+    return Registry.create(tmp_path / "consent", "site-a", clock, territory="DE", keys=keys)
 
 
 @pytest.fixture
-def log(tmp_path, clock, log_key, registrar):
-    return ConsentLog.create(tmp_path / "consent.sqlite", log_key, [registrar], clock)
+def notice(registry):
+    return registry.publish_notice("study", "en", "We train a detector.", list(Purpose))
 
 
-def given(subject, *purposes, expires_at=None):
-    return ConsentGiven(
-        subject_id=subject,
-        purposes=frozenset(purposes or [Purpose.FINETUNING]),
-        notice_sha256=NOTICE,
-        expires_at=expires_at,
-    )
-
-
-def withdrawn(subject, *purposes):
-    return ConsentWithdrawn(
-        subject_id=subject, purposes=frozenset(purposes or [Purpose.FINETUNING])
-    )
+def give(registry, subject_id, notice, *purposes, **limits):
+    """Record consent to fine-tuning, or to these purposes."""
+    grants = [Grant(purpose=p, **limits) for p in purposes or [Purpose.FINETUNING]]
+    return registry.give(subject_id, grants, notice, ConsentKind.EXPLICIT, EVIDENCE)
