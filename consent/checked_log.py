@@ -39,8 +39,15 @@ class CheckedLog:
             snapshot = self.replay.catch_up()
             return self.replay.state, snapshot
 
-    def append(self, events: Sequence[ConsentEvent], key: SigningKey) -> range:
+    def append(
+        self, events: Sequence[ConsentEvent], key: SigningKey, *, forget: Sequence[int] = ()
+    ) -> range:
         """Check and append events in one durable step: all of them or none.
+
+        Args:
+            events: What happened.
+            key: Signs the entries.
+            forget: Indices whose openings are deleted in the same step.
 
         Raises:
             RecordError: An event does not fit the log.
@@ -55,7 +62,7 @@ class CheckedLog:
                     state.keys.check(state.size, key_id, event.type, event)
                     state.apply(state.size, time, key_id, event)
                 self._vault.prepare(e.subject_id for e in events if isinstance(e, SubjectEvent))
-                indices = self.log.append(events, key, lambda: moment)
+                indices = self.log.append(events, key, lambda: moment, forget=forget)
             except BaseException:
                 self.replay.take_back(first)
                 raise

@@ -46,20 +46,26 @@ class Opening:
 
 @dataclass(frozen=True)
 class Sealed:
-    """An opening as it is stored: unreadable without its owner's key."""
+    """An opening as it is kept: whose it is, and bytes that only a vault can read."""
 
-    owner: str | None  # subject id; None: the site
+    owner: str | None  # subject id; None: of no single person, never erased
     body: bytes
 
 
 class Sealer(Protocol):
-    """Seals openings for the store. The real one is ``consent.vault.Vault``."""
+    """Keeps openings unreadable to others, and forgets those of an erased person."""
 
     def seal(self, seq: int, opening: Opening) -> Sealed:
         """Seal the opening of entry ``seq``."""
+        ...
 
     def unseal(self, seq: int, sealed: Sealed) -> Opening | None:
-        """Open it again; None if its key was destroyed."""
+        """Return the opening of entry ``seq``; None if it was erased.
+
+        Raises:
+            ConsentError: It was sealed for another entry or person, or changed.
+        """
+        ...
 
 
 class Entry(BaseModel):

@@ -28,7 +28,7 @@ from consent.model import (
     Relation,
     Role,
 )
-from consent.site_events import KeyAdded, NoticePublished, SiteDescribed, SubjectErased
+from consent.site_events import NoticePublished, SiteDescribed, SubjectErased
 from consent.standing import NoticeState
 from consent.state import State
 from consent.subject_events import (
@@ -88,15 +88,10 @@ class Registry:
         for role, key in made.items():
             key.save(folder / KEYS / f"{role}.key")
         vault = Vault.create(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
-        ConsentLog.create(folder / LOG_FILE, made[Role.LOG], vault, clock)
+        others = [(role, key.verifier) for role, key in made.items() if role is not Role.LOG]
+        ConsentLog.create(folder / LOG_FILE, made[Role.LOG], vault, others, clock)
         registry = cls(folder, clock)
-        registry.append(
-            [
-                *(KeyAdded(vkey=made[r].verifier.vkey, role=r) for r in OWN_ROLES[1:]),
-                SiteDescribed(site=site, territory=territory),
-            ],
-            Role.LOG,
-        )
+        registry.append([SiteDescribed(site=site, territory=territory)], Role.LOG)
         return registry
 
     @classmethod
@@ -316,7 +311,8 @@ class Registry:
             tag = person.registered.event.tag if person.registered else None
             entries = tuple(item.index for item in person.history)
             event = SubjectErased(subject_id=subject_id, entries=entries, ground=ground)
-            (index,) = self.append([event], Role.DPO)
+            key = self.signing_key(Role.DPO)
+            (index,) = self._log.append([event], key, forget=entries)
             if suppress and tag is not None:
                 self._vault.suppress(tag)
             self._finish_erasures()
@@ -326,8 +322,6 @@ class Registry:
         with self._log.writing() as state:
             erased = [s for s, p in state.subjects.items() if p.erased]
             if left := [s for s in erased if self._vault.holds(s)]:
-                for subject_id in left:
-                    self._log.log.forget(subject_id)
                 self._vault.destroy(left)
 
     def _append_by_whoever_is_there(self, event: ConsentEvent) -> int:

@@ -22,14 +22,14 @@ class Replay:
         Raises:
             LogRolledBackError: The log is shorter than it was.
         """
-        snapshot = self.log.snapshot(self.state.size)
+        snapshot = self.log.snapshot()
         if snapshot.size < self.state.size:
             raise LogRolledBackError(
                 f"the consent log had {self.state.size} entries and has {snapshot.size} now: was a "
                 "backup restored? Nothing is allowed until that is settled"
             )
-        for entry, event in snapshot.entries:
-            self.state.apply(entry.seq, datetime.fromtimestamp(entry.t, UTC), entry.key, event)
+        for index, seconds, key_id, event in snapshot.events(self.state.size):
+            self.state.apply(index, datetime.fromtimestamp(seconds, UTC), key_id, event)
         return snapshot
 
     def take_back(self, size: int) -> None:

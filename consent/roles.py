@@ -87,13 +87,14 @@ class KeyState:
 class KeyRing:
     """The keys of a log as it grows. ``check`` before an entry counts, ``apply`` after.
 
-    The first entry adds the log's own key, signed by itself, and that key may add others until
-    the first entry of another kind. From then on keys change by a majority of the root keys:
-    one signs the change, others countersign, and the last one needed makes it hold.
+    The first entry adds the log's own key, signed by itself, and that key may add others and say
+    whose log it is, until the first entry of another kind. From then on keys change by a majority
+    of the root keys: one signs the change, others countersign, and the last one needed makes it
+    hold.
     """
 
     keys: dict[str, KeyState] = field(default_factory=dict)
-    is_founding: bool = True
+    num_founding: int = 0  # entries at the beginning that only added keys
     pending: dict[int, tuple[KeyAdded | KeyRevoked, set[str]]] = field(default_factory=dict)
     countersigned: dict[int, list[tuple[int, str]]] = field(default_factory=dict)
 
@@ -119,7 +120,7 @@ class KeyRing:
         if key is None or not key.is_active(index):
             state = "was never added" if key is None else "is not valid at this entry"
             raise RoleError(f"{event_type}: key {key_id} {state}")
-        if self.is_founding and key.role is Role.LOG and event_type in _FOUNDING:
+        if index == self.num_founding and key.role is Role.LOG and event_type in _FOUNDING:
             self._check_new_key(event)
             return
         if key.role not in MAY_SIGN[event_type]:
@@ -131,8 +132,9 @@ class KeyRing:
     def apply(self, index: int, key_id: str, event: ConsentEvent | None) -> None:
         """Take in an entry that passed ``check``."""
         if isinstance(event, KeyAdded | KeyRevoked):
-            is_own = isinstance(event, KeyAdded) and event.role is Role.SUBJECT
-            if self.is_founding or is_own:
+            is_founding = index == self.num_founding and isinstance(event, KeyAdded)
+            self.num_founding += is_founding
+            if is_founding or (isinstance(event, KeyAdded) and event.role is Role.SUBJECT):
                 self._change(index, event)
             else:
                 self.pending[index] = (event, {key_id})
@@ -142,8 +144,6 @@ class KeyRing:
             if event.entry in self.pending and self.keys[key_id].role is Role.ROOT:
                 self.pending[event.entry][1].add(key_id)
                 self._settle(event.entry, index)
-        if not isinstance(event, KeyAdded):
-            self.is_founding = False
 
     def role_of(self, key_id: str) -> Role | None:
         """Return the role of a key that was ever added."""

@@ -3,12 +3,17 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from consent.entry import Opening, Sealed
+from consent.errors import MalformedError
+from consent.events import event_bytes, parse_event
 from consent.keys import SigningKey
-from consent.model import ConsentKind, Grant, Purpose, Role
+from consent.log import ConsentLog
+from consent.model import ConsentKind, Grant, NoticeRef, Purpose, Role, SubjectEvent
 from consent.registry import OWN_ROLES, Registry, key_name
+from consent.subject_events import ConsentGiven, ConsentWithdrawn
 
 EVIDENCE = hashlib.sha256(b"a signed form").hexdigest()
-TRAINING = (Purpose.PRETRAINING, Purpose.FINETUNING)
+NOTICE = NoticeRef(notice_id="notice", version=1, language="en", sha256="0" * 64)
 
 
 class Clock:
@@ -24,9 +29,57 @@ class Clock:
         self.now += timedelta(**kwargs)
 
 
+class OpenVault:
+    """A Sealer that hides nothing, for tests of the log alone: salt and event as they are."""
+
+    def seal(self, seq, opening):
+        owner = opening.event.subject_id if isinstance(opening.event, SubjectEvent) else None
+        return Sealed(owner, seq.to_bytes(8, "big") + opening.salt + event_bytes(opening.event))
+
+    def unseal(self, seq, sealed):
+        if sealed.body[:8] != seq.to_bytes(8, "big"):
+            raise MalformedError("sealed for another entry")
+        return Opening(sealed.body[8:40], parse_event(sealed.body[40:]))
+
+
 @pytest.fixture
 def clock():
     return Clock()
+
+
+@pytest.fixture
+def vault():
+    return OpenVault()
+
+
+@pytest.fixture
+def log_key():
+    return SigningKey.from_seed("site-a/consent-log", b"l" * 32)
+
+
+@pytest.fixture
+def registrar():
+    return SigningKey.from_seed("site-a/registrar", b"r" * 32)
+
+
+@pytest.fixture
+def log(tmp_path, clock, log_key, registrar, vault):
+    return make_log(tmp_path / "site" / "log.sqlite", log_key, registrar, vault, clock)
+
+
+def make_log(path, log_key, registrar, vault, clock):
+    path.parent.mkdir(exist_ok=True)
+    keys = [(Role.REGISTRAR, registrar.verifier)]
+    return ConsentLog.create(path, log_key, vault, keys, clock)
+
+
+def given(subject, *purposes, expires_at=None):
+    grants = [Grant(purpose=p, expires_at=expires_at) for p in purposes or [Purpose.FINETUNING]]
+    return ConsentGiven(subject_id=subject, grants=tuple(grants), notice=NOTICE)
+
+
+def withdrawn(subject, *purposes):
+    return ConsentWithdrawn(subject_id=subject, purposes=purposes or (Purpose.FINETUNING,))
 
 
 def key_of(role: Role) -> SigningKey:
