@@ -144,7 +144,9 @@ def _unpublished(state: State, model: str) -> Lineage:
         )
     event = began[0]
     rounds = {(event.run_id, n) for n in _signed_in(state, event.run_id) if n < event.round}
-    return Lineage(model, frozenset(rounds), (), (f"the checkpoint that {event.run_id} began from",))
+    return Lineage(
+        model, frozenset(rounds), (), (f"the checkpoint that {event.run_id} began from",)
+    )
 
 
 def _signed_in(state: State, run_id: str) -> set[int]:

@@ -65,7 +65,7 @@ class Head(_Part):
 class Report(_Part):
     """A whole audit."""
 
-    schema_: Literal["https://omote.dev/audit-report/v1"] = SCHEMA
+    schema_: Literal["https://omote.dev/audit-report/v1"] = "https://omote.dev/audit-report/v1"
     site: str
     at: AwareDatetime
     tool: str

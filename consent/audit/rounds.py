@@ -19,6 +19,7 @@ from consent.kept import KeptManifest
 from consent.keys import VerifierKey
 from consent.model import Role
 from consent.note import TreeHead, open_tree_head
+from consent.roles import KeyRing
 from consent.site_events import RoundSigned
 from consent.standing import Logged
 from consent.state import State, Status, decide
@@ -61,13 +62,13 @@ def check_rounds(
         kept: What the site kept, by digest of the attestation.
         root_at: Roots of the verified log.
     """
-    checks = [_opened(item, state, kept) for item in state.rounds]
+    checks = [open_round(item, state.keys, kept) for item in state.rounds]
     people = _people(state)
     visits: dict[int, list[tuple[RoundCheck, str]]] = defaultdict(list)
     for check in checks:
-        heads = _heads(check, state, root_at)
+        heads = check_heads(check, state.keys, root_at)
         if heads is not None:
-            _check_statement(check)
+            check_statement(check)
             _check_manifest(check)
             visits[heads[0].size].append((check, "began"))
             visits[heads[1].size].append((check, "ended"))
@@ -83,32 +84,34 @@ def check_rounds(
     return checks
 
 
-def _opened(
-    item: Logged[RoundSigned], state: State, kept: Mapping[str, KeptManifest]
+def open_round(
+    item: Logged[RoundSigned], keys: KeyRing, kept: Mapping[str, KeptManifest]
 ) -> RoundCheck:
-    """Open the attestation with the operator's key that was valid at its entry."""
-    keys = [k for k in state.keys.keys.values() if k.role is Role.OPERATOR]
-    for key in keys:
-        if not key.is_active(item.index):
+    """Open the attestation with an operator's key that was valid at its entry."""
+    for key in keys.keys.values():
+        if key.role is not Role.OPERATOR or not key.is_active(item.index):
             continue
         try:
             verifier = VerifierKey.parse(key.vkey)
             opened = open_attestation(item.event.attestation.encode(), verifier)
         except ConsentError:
             continue
-        found = kept.get(opened.digest)
-        return RoundCheck(item, opened.attestation, opened.digest, found)
+        return RoundCheck(item, opened.attestation, opened.digest, kept.get(opened.digest))
     return RoundCheck(item, faults=["no operator's key of this log signed the attestation"])
 
 
-def _heads(check: RoundCheck, state: State, root_at: Roots) -> tuple[TreeHead, TreeHead] | None:
+def check_heads(
+    check: RoundCheck, keys: KeyRing, root_at: Roots
+) -> tuple[TreeHead, TreeHead] | None:
     """Return the tree heads of the attestation, if they are of this log and in order."""
     if check.attestation is None:
         return None
-    keys = [VerifierKey.parse(k.vkey) for k in state.keys.keys.values() if k.role is Role.LOG]
+    log_keys = [VerifierKey.parse(k.vkey) for k in keys.keys.values() if k.role is Role.LOG]
     consent = check.attestation.consent
     try:
-        start, end = (_head(note, keys) for note in (consent.start_head, consent.tree_head))
+        start, end = (
+            open_tree_head(note, *log_keys) for note in (consent.start_head, consent.tree_head)
+        )
     except ConsentError as e:
         check.faults.append(f"a tree head of the attestation does not hold: {e}")
         return None
@@ -125,17 +128,7 @@ def _heads(check: RoundCheck, state: State, root_at: Roots) -> tuple[TreeHead, T
     return start, end
 
 
-def _head(note: str, keys: Sequence[VerifierKey]) -> TreeHead:
-    error: ConsentError | None = None
-    for key in keys:
-        try:
-            return open_tree_head(note, key)
-        except ConsentError as e:
-            error = e
-    raise error or ConsentError("this log has no key of its own")
-
-
-def _check_statement(check: RoundCheck) -> None:
+def check_statement(check: RoundCheck) -> None:
     """Does the attestation say what the entry beside it says?"""
     event, said = check.item.event, check.attestation
     assert said is not None
@@ -164,9 +157,7 @@ def _people(state: State) -> dict[int, str]:
     }
 
 
-def _check_consent(
-    check: RoundCheck, then: State, people: Mapping[int, str], moment: str
-) -> None:
+def _check_consent(check: RoundCheck, then: State, people: Mapping[int, str], moment: str) -> None:
     """Judge each leaf by what the log said when the round began, or ended."""
     if check.kept is None or check.attestation is None:
         return

@@ -48,7 +48,9 @@ def read_server_record(path: Path) -> ServerRecord:
     try:
         return ServerRecord.model_validate_json(path.read_bytes())
     except ValidationError as e:
-        raise MalformedError(f"{path} is not a server's run.json: {e.error_count()} mistakes") from e
+        raise MalformedError(
+            f"{path} is not a server's run.json: {e.error_count()} mistakes"
+        ) from e
 
 
 def compare(
@@ -63,9 +65,7 @@ def compare(
     for number, told in finished.items():
         signed = _of(checks, record.run_id, number)
         differences += _compare_round(site, told, signed)
-        gave_up = any(
-            (d.event.run_id, d.event.round) == (record.run_id, number) for d in discarded
-        )
+        gave_up = any((d.event.run_id, d.event.round) == (record.run_id, number) for d in discarded)
         if gave_up and site in told.admitted:
             differences.append(
                 f"round {number}: this site discarded its update; the server counts one"
