@@ -90,6 +90,7 @@ def withdrawn(facts: Facts, draft: Draft) -> Answer:
 
 def _effect(facts: Facts, person: SubjectState, item: Logged[ConsentWithdrawn]) -> tuple[str, bool]:
     """Say what the next round did about a withdrawal, and whether it came too late."""
+    assert isinstance(item.event, ConsentWithdrawn)
     given = [i.index for i in person.history if isinstance(i.event, ConsentGiven)]
     again = min((index for index in given if index > item.index), default=facts.log.size)
     after = [
@@ -129,17 +130,8 @@ def texts(facts: Facts, draft: Draft) -> Answer:
     for name, notice in facts.state.notices.items():
         for number, languages in notice.versions.items():
             for language, published in languages.items():
-                ref = item.event.notice
-                rows.append(
-                    (
-                        name,
-                        number,
-                        language,
-                        day(item.time),
-                        shown[name, number, language],
-                        ref.sha256,
-                    )
-                )
+                uses, digest = shown[name, number, language], published.event.notice.sha256
+                rows.append((name, number, language, day(published.time), uses, digest))
     if lost:
         draft.flag(Outcome.FINDING, "Treat these consents as never given, and ask again.")
         return draft(

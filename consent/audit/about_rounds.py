@@ -116,8 +116,8 @@ def used_before(facts: Facts, draft: Draft) -> Answer:
         "and decide about the models (question 7)."
     )
     return draft(
-        f"{count(len(rows), 'case')} ({listed(why)}). By the log, consent was in force when each was "
-        "used."
+        f"{count(len(rows), 'case')} ({listed(why)}). By the log, consent was in force when each "
+        "was used."
         if not unlawful
         else f"{count(len(rows), 'case')}; in {count(len(unlawful), 'round')} consent was missing.",
         ("Person", "Purpose", "Now", "Rounds"),
