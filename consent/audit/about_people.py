@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from consent.audit.facts import Draft, Facts, count, day, listed, minute
 from consent.audit.report import Answer, Outcome
-from consent.model import Purpose
+from consent.model import Purpose, SubjectEvent
 from consent.standing import Logged, SubjectState
 from consent.state import Status
 from consent.subject_events import ConsentGiven, ConsentWithdrawn
@@ -88,7 +88,7 @@ def withdrawn(facts: Facts, draft: Draft) -> Answer:
     return draft(answer, ("Person", "Withdrawn", "Entry", "Next round of that purpose"), rows)
 
 
-def _effect(facts: Facts, person: SubjectState, item: Logged[ConsentWithdrawn]) -> tuple[str, bool]:
+def _effect(facts: Facts, person: SubjectState, item: Logged[SubjectEvent]) -> tuple[str, bool]:
     """Say what the next round did about a withdrawal, and whether it came too late."""
     assert isinstance(item.event, ConsentWithdrawn)
     given = [i.index for i in person.history if isinstance(i.event, ConsentGiven)]

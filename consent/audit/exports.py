@@ -11,13 +11,13 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from consent.audit.facts import Facts, count, day, listed, minute
+from consent.audit.facts import Facts, count, listed, minute
 from consent.audit.lineage import Answered, lineage_of, was_used
 from consent.audit.report import Table, render, tool_name
 from consent.epsilon import GaussianNoise
 from consent.model import NoticeTerms, Party, Purpose
-from consent.standing import SubjectState
-from consent.subject_events import ConsentGiven
+from consent.standing import NoticeState
+from consent.subject_events import ConsentGiven, ConsentWithdrawn
 
 OPEN = "TO BE FILLED IN"
 ROPA = (
@@ -109,9 +109,9 @@ def impact_assessment(facts: Facts) -> str:
         ),
     }
     withdrawals = sum(
-        i.event.type == "consent.withdrawn"
-        for p in facts.state.subjects.values()
-        for i in p.history
+        isinstance(item.event, ConsentWithdrawn)
+        for person in facts.state.subjects.values()
+        for item in person.history
     )
     return render(
         "dpia.html",
@@ -134,14 +134,12 @@ def subject_access(facts: Facts, subject_id: str) -> dict[str, Any]:
             "subject_id": subject_id,
             "erased": {"entry": person.erased.index, "at": minute(person.erased.time)},
         }
-    notices = {
-        ref.sha256: found.event.text
-        for item in person.history
-        if isinstance(item.event, ConsentGiven)
-        and (ref := item.event.notice)
-        and (notice := facts.state.notices.get(ref.notice_id))
-        and (found := notice.find(ref))
-    }
+    notices = {}
+    for item in person.history:
+        if isinstance(item.event, ConsentGiven):
+            ref = item.event.notice
+            found = facts.state.notices.get(ref.notice_id, NoticeState()).find(ref)
+            notices[ref.sha256] = found.event.text if found else "not published in this log"
     return {
         "subject_id": subject_id,
         "at": minute(facts.at),
@@ -179,20 +177,28 @@ def subject_access(facts: Facts, subject_id: str) -> dict[str, Any]:
 def subject_access_page(facts: Facts, subject_id: str) -> str:
     """Return the same as one HTML page for the person."""
     data = subject_access(facts, subject_id)
-    person: SubjectState = facts.state.find(subject_id)
     rows = tuple(
-        (day(i.time), i.event.type.replace("consent.", "consent ").replace(".", " "),
-         ", ".join(getattr(i.event, "purposes", ())).replace("_", " "), str(i.index))
-        for i in person.history
-    )  # fmt: skip
+        (
+            line["at"],
+            line["type"].replace(".", " "),
+            ", ".join(_purposes(line)).replace("_", " "),
+            str(line["entry"]),
+        )
+        for line in data.get("history", ())
+    )
     return render(
         "sar.html",
         facts=facts,
         data=data,
-        history=Table(columns=("Day", "What happened", "Purposes", "Entry"), rows=rows),
+        history=Table(columns=("When", "What happened", "Purposes", "Entry"), rows=rows),
         terms=[t for p in Purpose for t in _terms(facts, p)],
         tool=tool_name(),
     )
+
+
+def _purposes(line: dict[str, Any]) -> list[str]:
+    grants = [g["purpose"] for g in line.get("grants", ())]
+    return grants or list(line.get("purposes", ()))
 
 
 def _model(answered: Answered) -> dict[str, str]:
