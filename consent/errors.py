@@ -10,6 +10,7 @@
   * VaultError                sealed data cannot be opened with the keys at hand
   * LogDamagedError           a log does not agree with itself; names the entry
   * LogRolledBackError        a log is older than, or not an extension of, what was seen before
+  * WitnessError              a witness refuses a tree head; has a ``status``
   * AttestationError          an attestation does not fit the round it came with; has a ``code``
   * ConsentChangedError       consent ended while its data was in use
   * BundleError             an evidence bundle does not hold; names the place
@@ -56,6 +57,15 @@ class LogDamagedError(ConsentError):
 
 class LogRolledBackError(ConsentError):
     """A log is older than, or not an extension of, what was seen before."""
+
+
+class WitnessError(ConsentError):
+    """A witness refuses a tree head; ``status`` as in C2SP tlog-witness, ``body`` says why."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"{status}: {body.strip()}")
+        self.status = status
+        self.body = body
 
 
 class AttestationError(ConsentError):

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from consent.checked_log import CheckedLog
+from consent.assets import Frames, usable_frames
 from consent.errors import ConsentChangedError
+from consent.journal import Journal
 from consent.log import Clock, LogSnapshot
 from consent.model import Purpose
-from consent.state import Decision, Status, decide
+from consent.state import Decision, State, Status, decide
 
 
 @dataclass(frozen=True)
@@ -29,27 +30,59 @@ class Ruling:
         return frozenset(self.entries)
 
 
-class ConsentGate:
-    """Reads a consent log and rules on subjects. Denies by default."""
+@dataclass(frozen=True)
+class AssetRuling:
+    """Which frames of some recordings may be used, and the ruling on the people in them.
 
-    def __init__(self, log: CheckedLog, clock: Clock) -> None:
-        self._log = log
+    Attributes:
+        ruling: On everyone who is seen in a recording.
+        frames: What may be used of each recording; nothing of one that was never linked.
+        subjects: Who is seen in each.
+    """
+
+    ruling: Ruling
+    frames: Mapping[str, Frames]
+    subjects: Mapping[str, tuple[str, ...]]
+
+    def entries_of(self, asset: str) -> tuple[int, ...]:
+        """Return the log entries that allow the use of a recording."""
+        entries = self.ruling.entries
+        return tuple(sorted(entries[s] for s in self.subjects[asset] if s in entries))
+
+
+class ConsentGate:
+    """Reads a consent log and rules on subjects and recordings. Denies by default."""
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
         self._clock = clock
 
     def rule(self, subject_ids: Iterable[str], purpose: Purpose) -> Ruling:
         """Rule on each subject, from a new snapshot.
 
-        Time is the latest of the clock and the last entry: setting a clock back revives nothing.
+        Time is the latest of the clock, the last entry and the last cosignature by a witness:
+        setting a clock back revives nothing.
         """
-        state, snapshot = self._log.read()
-        now = max(self._clock(), snapshot.last_time)
-        decisions = {s: decide(state, s, purpose, now) for s in subject_ids}
-        entries = {
-            s: d.index
-            for s, d in decisions.items()
-            if d.status is Status.ALLOWED and d.index is not None
-        }
-        return Ruling(purpose, now, decisions, entries, snapshot)
+        with self._journal.reading() as (state, snapshot):
+            return self._rule(state, snapshot, subject_ids, purpose)
+
+    def rule_assets(self, assets: Iterable[str], purpose: Purpose) -> AssetRuling:
+        """Rule on each recording, by its digest: every face in a frame must be covered."""
+        with self._journal.reading() as (state, snapshot):
+            known = {a: state.assets.get(a) for a in assets}
+            subjects = {
+                a: tuple(dict.fromkeys(s for span in found.spans for s in span.subjects))
+                if found
+                else ()
+                for a, found in known.items()
+            }
+            people = dict.fromkeys(s for seen in subjects.values() for s in seen)
+            ruling = self._rule(state, snapshot, people, purpose)
+            frames = {
+                a: usable_frames(found, ruling.entries, ruling.at) if found else Frames()
+                for a, found in known.items()
+            }
+            return AssetRuling(ruling, frames, subjects)
 
     def recheck(self, ruling: Ruling) -> Ruling:
         """Rule again, before anything made from the data is let out.
@@ -62,3 +95,34 @@ class ConsentGate:
         if lost:
             raise ConsentChangedError(f"consent of {len(lost)} subject(s) ended during the round")
         return again
+
+    def recheck_assets(self, before: AssetRuling) -> AssetRuling:
+        """Rule again on recordings.
+
+        Raises:
+            ConsentChangedError: A frame that could be used no longer may be.
+        """
+        again = self.rule_assets(before.frames, before.ruling.purpose)
+        lost = sum(not _holds(again.frames[a], used) for a, used in before.frames.items())
+        if lost:
+            raise ConsentChangedError(f"{lost} recording(s) may no longer be used as they were")
+        return again
+
+    def _rule(
+        self, state: State, snapshot: LogSnapshot, subject_ids: Iterable[str], purpose: Purpose
+    ) -> Ruling:
+        now = max(self._clock(), snapshot.last_time)
+        decisions = {s: decide(state, s, purpose, now) for s in subject_ids}
+        entries = {
+            s: d.index
+            for s, d in decisions.items()
+            if d.status is Status.ALLOWED and d.index is not None
+        }
+        return Ruling(purpose, now, decisions, entries, snapshot)
+
+
+def _holds(now: Frames, before: Frames) -> bool:
+    """Are all frames of ``before`` in ``now``?"""
+    return all(
+        any(f <= first and last <= t for f, t in now.ranges) for first, last in before.ranges
+    )

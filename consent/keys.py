@@ -16,6 +16,7 @@ from pathlib import Path
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
 from consent import private_file
 from consent.errors import BadSignatureError, KeyFileError, MalformedError
@@ -36,7 +37,7 @@ class VerifierKey:
     public: bytes
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or len(self.public) != 32:
+        if not is_key_name(self.name) or len(self.public) != 32:
             raise MalformedError(f"not a name and an Ed25519 key: {self.name!r}")
 
     @property
@@ -119,7 +120,7 @@ class SigningKey:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        private_file.write_new(path, f"# {self.name}\n".encode() + pem)
+        write_key_file(path, self.name, pem)
 
     @classmethod
     def load(cls, path: Path) -> SigningKey:
@@ -128,11 +129,37 @@ class SigningKey:
         Raises:
             KeyFileError: The file is missing, readable by others, or not a key.
         """
-        name, _, pem = private_file.read(path).partition(b"\n")
-        try:
-            private = serialization.load_pem_private_key(pem, password=None)
-        except ValueError as e:
-            raise KeyFileError(f"{path}: not a private key") from e
-        if not isinstance(private, Ed25519PrivateKey) or not name.startswith(b"# "):
-            raise KeyFileError(f"{path}: not an Ed25519 key that Omote wrote")
-        return cls(name[2:].decode(), private)
+        name, private = read_key_file(path)
+        if not isinstance(private, Ed25519PrivateKey):
+            raise KeyFileError(f"{path}: not an Ed25519 key")
+        return cls(name, private)
+
+
+def is_key_name(name: str) -> bool:
+    """Tell whether a note can name a key so: no white space and no ``+``."""
+    return _NAME.fullmatch(name) is not None
+
+
+def write_key_file(path: Path, name: str, pem: bytes) -> None:
+    """Write a named private key to a new file that only its owner can read.
+
+    Raises:
+        KeyFileError: The file exists.
+    """
+    private_file.write_new(path, f"# {name}\n".encode() + pem)
+
+
+def read_key_file(path: Path) -> tuple[str, PrivateKeyTypes]:
+    """Read a named private key.
+
+    Raises:
+        KeyFileError: The file is missing, readable by others, or not a key.
+    """
+    name, _, pem = private_file.read(path).partition(b"\n")
+    try:
+        private = serialization.load_pem_private_key(pem, password=None)
+    except ValueError as e:
+        raise KeyFileError(f"{path}: not a private key") from e
+    if not name.startswith(b"# "):
+        raise KeyFileError(f"{path}: not a key that Omote wrote")
+    return name[2:].decode(), private

@@ -9,19 +9,26 @@ signed over.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from consent import merkle
+from consent.cosignature import WitnessKey, cosignature_time
 from consent.entry import MAX_ENTRY_BYTES, Opening, Sealed, Sealer, make_entry, parse_entry
 from consent.errors import LogDamagedError, LogRolledBackError
 from consent.events import ConsentEvent
 from consent.high_water import HighWater, Mark
 from consent.keys import SigningKey, VerifierKey
 from consent.model import Role
-from consent.note import TreeHead, sign_tree_head
+from consent.note import (
+    TreeHead,
+    parse_tree_head,
+    sign_tree_head,
+    signature_line,
+    split_note,
+)
 from consent.site_events import ClockAnomaly, KeyAdded
 from consent.store import Store, Transaction, blocks
 from consent.store_sqlite import SqliteStore
@@ -35,8 +42,8 @@ class LogSnapshot:
     """The log at one moment. Entries are never changed, so what is read later is of that moment."""
 
     size: int
-    last_time: datetime  # of the last entry
-    tree_head: str  # signed note
+    last_time: datetime  # of the last entry or, if that is later, the last cosignature
+    tree_head: str  # signed note, with the cosignatures that it has
     _store: Store
     _vault: Sealer | None
 
@@ -61,6 +68,18 @@ class LogSnapshot:
         """Return the bytes of entry ``index``."""
         with self._store.transaction() as tx:
             return tx.entry(index)
+
+    def entries(self, start: int, stop: int) -> list[bytes]:
+        """Return the bytes of some entries. For pieces of a log: all are in memory at once."""
+        with self._store.transaction() as tx:
+            return [body for _, body in tx.entries(start, min(stop, self.size))]
+
+    def nodes(self, level: int, start: int, stop: int) -> list[bytes]:
+        """Return the hashes of some full subtrees of ``2**level`` entries."""
+        if level == 0:
+            return [merkle.leaf_hash(body) for body in self.entries(start, stop)]
+        with self._store.transaction() as tx:
+            return [value for _, value in tx.nodes(level, start, min(stop, self.size >> level))]
 
     def consistency_proof(self, old_size: int) -> list[bytes]:
         """Prove that this snapshot extends the log of ``old_size`` entries; empty from 0.
@@ -200,11 +219,47 @@ class ConsentLog:
             LogDamagedError: The head is not of the last entry.
         """
         with self.store.transaction() as tx:
-            size = tx.size()
-            note = tx.tree_head(size)
-            last = datetime.fromtimestamp(_last_time(tx, size), UTC)
+            return self._snapshot_of(tx, tx.size())
+
+    def cosigned_snapshot(self) -> LogSnapshot | None:
+        """Return the log as it was when a witness last cosigned it; None if none ever did."""
+        with self.store.transaction() as tx:
+            size = tx.last_cosigned()
+            return self._snapshot_of(tx, size) if size else None
+
+    def add_cosignatures(self, note: str, witnesses: Iterable[WitnessKey]) -> int:
+        """Keep the cosignatures of known witnesses that a tree head of this log carries.
+
+        Returns:
+            How many it carries.
+
+        Raises:
+            LogDamagedError: It is not a tree head that this log signed.
+            BadSignatureError: A cosignature by a known witness is wrong.
+        """
+        text, signatures = split_note(note)
+        head = parse_tree_head(text)
+        known = {(key.name, key.key_id): key for key in witnesses}
+        with self.store.transaction(write=True) as tx:
+            mine = tx.tree_head(head.size)
+            if mine is None or split_note(mine)[0] != text:
+                raise LogDamagedError(f"this log signed no such tree head of {head.size} entries")
+            num = 0
+            for name, raw in signatures:
+                key = known.get((name, raw[:4]))
+                if key is not None:
+                    key.check(text, raw[4:])
+                    tx.add_cosignature(head.size, key.vkey, signature_line(name, raw))
+                    num += 1
+        return num
+
+    def _snapshot_of(self, tx: Transaction, size: int) -> LogSnapshot:
+        note = tx.tree_head(size)
         if note is None:
             raise LogDamagedError(f"the log has {size} entries but no tree head of that size")
+        cosigned = [cosignature_time(line) for line in tx.cosignatures(tx.last_cosigned())]
+        last = datetime.fromtimestamp(max([_last_time(tx, size), *cosigned]), UTC)
+        note += "".join(tx.cosignatures(size))
         return LogSnapshot(size, last, note, self.store, self._vault)
 
     def openings_of(self, owner: str) -> list[int]:

@@ -13,10 +13,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from consent.checked_log import CheckedLog
-from consent.errors import KeyFileError, RecordError, RoleError
+from consent.errors import RecordError
 from consent.events import ConsentEvent
 from consent.gate import ConsentGate
+from consent.journal import Journal
 from consent.keys import SigningKey
 from consent.log import Clock, ConsentLog, LogSnapshot
 from consent.model import (
@@ -29,6 +29,7 @@ from consent.model import (
     Role,
 )
 from consent.site_events import NoticePublished, SiteDescribed, SubjectErased
+from consent.site_keys import SiteKeys, key_name
 from consent.standing import NoticeState
 from consent.state import State
 from consent.subject_events import (
@@ -54,11 +55,11 @@ class Registry:
         """Use ``create`` or ``open``."""
         self.folder = folder
         self.clock = clock
+        self.keys = SiteKeys(folder / KEYS)
         self._vault = Vault.open(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
-        key_file = self._key_file(Role.LOG)
-        log_key = SigningKey.load(key_file) if key_file.exists() else None
-        log = ConsentLog(folder / LOG_FILE, log_key, self._vault)
-        self._log = CheckedLog(log, self._vault, folder / LOCK_FILE, clock)
+        self._journal = Journal(
+            folder / LOG_FILE, self.keys, self._vault, folder / LOCK_FILE, clock
+        )
 
     @classmethod
     def create(
@@ -68,15 +69,17 @@ class Registry:
         clock: Clock,
         *,
         territory: str | None = None,
+        num_roots: int = 1,
         keys: Mapping[Role, SigningKey] | None = None,
     ) -> Registry:
-        """Make an empty registry with one key for each role.
+        """Make an empty registry with new keys for each role.
 
         Args:
             folder: Empty or not there yet.
             site: Public name; the log is named ``<site>/consent-log``.
             clock: Tells the time.
             territory: ISO 3166 code of where the data are used.
+            num_roots: Root keys; more than half of them must agree to change keys later.
             keys: For simulations: keys to take instead of new ones.
 
         Raises:
@@ -84,12 +87,15 @@ class Registry:
         """
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         (folder / KEYS).mkdir(exist_ok=True, mode=0o700)
-        made = {r: (keys or {}).get(r) or SigningKey.generate(key_name(site, r)) for r in OWN_ROLES}
-        for role, key in made.items():
-            key.save(folder / KEYS / f"{role}.key")
+        roles = [*OWN_ROLES, *[Role.ROOT] * (num_roots - 1)]
+        made = [(role, SigningKey.generate(key_name(site, role))) for role in roles]
+        made = [(role, (keys or {}).get(role, key)) for role, key in made]
         vault = Vault.create(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
-        others = [(role, key.verifier) for role, key in made.items() if role is not Role.LOG]
-        ConsentLog.create(folder / LOG_FILE, made[Role.LOG], vault, others, clock)
+        for role, key in made:
+            SiteKeys(folder / KEYS).save(role, key)
+        (_, log_key), *others = made
+        public = [(role, key.verifier) for role, key in others]
+        ConsentLog.create(folder / LOG_FILE, log_key, vault, public, clock)
         registry = cls(folder, clock)
         registry.append([SiteDescribed(site=site, territory=territory)], Role.LOG)
         return registry
@@ -111,16 +117,18 @@ class Registry:
 
     def state(self) -> State:
         """Return what the log says now. It grows as the log does: use it, do not keep it."""
-        return self._log.read()[0]
+        with self._journal.reading() as (state, _):
+            return state
 
     def snapshot(self) -> LogSnapshot:
         """Return the log's head and proofs as they stand now."""
-        return self._log.read()[1]
+        with self._journal.reading() as (_, snapshot):
+            return snapshot
 
     @cached_property
     def gate(self) -> ConsentGate:
         """The gate of this registry."""
-        return ConsentGate(self._log, self.clock)
+        return ConsentGate(self._journal, self.clock)
 
     @property
     def site(self) -> str:
@@ -145,23 +153,19 @@ class Registry:
 
     # --- writing -----------------------------------------------------------------------------
 
-    def append(self, events: Sequence[ConsentEvent], role: Role) -> range:
+    def append(self, events: Sequence[ConsentEvent], role: Role | SigningKey) -> range:
         """Check and append events in one durable step: all of them or none.
+
+        Args:
+            events: What happened.
+            role: Signs, with its key in this folder; or a key that is kept elsewhere.
 
         Raises:
             RecordError: An event does not fit the log.
             RoleError: The role may not sign an event.
             KeyFileError: The role's key is not at hand.
         """
-        return self._log.append(events, self.signing_key(role))
-
-    def signing_key(self, role: Role) -> SigningKey:
-        """Return a role's key, if its file is here.
-
-        Raises:
-            KeyFileError: It is not.
-        """
-        return SigningKey.load(self._key_file(role))
+        return self._journal.append(events, [role] if isinstance(role, Role) else role)
 
     def publish_notice(
         self,
@@ -185,13 +189,9 @@ class Registry:
             terms: What it promises, for machines.
         """
         changed = tuple(purposes) if material is True else tuple(material or ())
-        with self._log.writing() as state:
+        with self._journal.writing() as state:
             known = state.notices.get(notice_id, NoticeState())
-            version = known.latest + 1
-            if known.latest and language not in known.versions[known.latest]:
-                other = next(iter(known.versions[known.latest].values())).event
-                if (set(other.purposes), set(other.changed)) == (set(purposes), set(changed)):
-                    version = known.latest
+            version = known.next_version(language, purposes, changed)
             digest = hashlib.sha256(text.encode()).hexdigest()
             ref = NoticeRef(notice_id=notice_id, version=version, language=language, sha256=digest)
             event = NoticePublished(
@@ -279,7 +279,7 @@ class Registry:
     def refuse(self, subject_id: str, purposes: Sequence[Purpose], notice: NoticeRef) -> int:
         """Record a refusal. It also takes back what was given before."""
         event = ConsentRefused(subject_id=subject_id, purposes=tuple(purposes), notice=notice)
-        return self._append_by_whoever_is_there(event)
+        return self._journal.append([event], WITHDRAWERS).start
 
     def withdraw(self, subject_id: str, purposes: Sequence[Purpose] = tuple(Purpose)) -> int:
         """Record a withdrawal; return the index of its entry.
@@ -291,7 +291,7 @@ class Registry:
             RecordError: There is no such person.
         """
         event = ConsentWithdrawn(subject_id=subject_id, purposes=tuple(purposes))
-        return self._append_by_whoever_is_there(event)
+        return self._journal.append([event], WITHDRAWERS).start
 
     def erase(self, subject_id: str, ground: str, *, suppress: bool = False) -> int:
         """Make everything about a person unreadable, for good; return the index of the entry.
@@ -306,36 +306,19 @@ class Registry:
         Raises:
             RecordError: There is no such person, or they were erased before.
         """
-        with self._log.writing() as state:
+        with self._journal.writing() as state:
             person = state.find(subject_id)
             tag = person.registered.event.tag if person.registered else None
             entries = tuple(item.index for item in person.history)
             event = SubjectErased(subject_id=subject_id, entries=entries, ground=ground)
-            key = self.signing_key(Role.DPO)
-            (index,) = self._log.append([event], key, forget=entries)
+            (index,) = self._journal.append([event], [Role.DPO], forget=entries)
             if suppress and tag is not None:
                 self._vault.suppress(tag)
             self._finish_erasures()
         return index
 
     def _finish_erasures(self) -> None:
-        with self._log.writing() as state:
+        with self._journal.writing() as state:
             erased = [s for s, p in state.subjects.items() if p.erased]
             if left := [s for s in erased if self._vault.holds(s)]:
                 self._vault.destroy(left)
-
-    def _append_by_whoever_is_there(self, event: ConsentEvent) -> int:
-        for role in WITHDRAWERS:
-            try:
-                return self.append([event], role).start
-            except (KeyFileError, RoleError):  # not at hand, or revoked: the next one then
-                continue
-        raise KeyFileError("no key is at hand that could record this, not even the log's own")
-
-    def _key_file(self, role: Role) -> Path:
-        return self.folder / KEYS / f"{role}.key"
-
-
-def key_name(site: str, role: Role) -> str:
-    """Return the name of a site's key."""
-    return f"{site}/consent-log" if role is Role.LOG else f"{site}/{role}"

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from consent.errors import LogRolledBackError
+from consent import merkle
+from consent.errors import LogRolledBackError, ProofError
 from consent.log import ConsentLog, LogSnapshot
+from consent.note import TreeHead, parse_tree_head, split_note
 from consent.state import State
 
 
@@ -15,19 +17,19 @@ class Replay:
     def __init__(self, log: ConsentLog) -> None:
         self.log = log
         self.state = State()
+        self._head: TreeHead | None = None  # what ``state`` stands for, unless tried entries do
 
     def catch_up(self) -> LogSnapshot:
         """Read what is new; return the snapshot that ``state`` now stands for.
 
         Raises:
-            LogRolledBackError: The log is shorter than it was.
+            LogRolledBackError: The log is not an extension of what was read before.
         """
         snapshot = self.log.snapshot()
-        if snapshot.size < self.state.size:
-            raise LogRolledBackError(
-                f"the consent log had {self.state.size} entries and has {snapshot.size} now: was a "
-                "backup restored? Nothing is allowed until that is settled"
-            )
+        head = parse_tree_head(split_note(snapshot.tree_head)[0])
+        if self._head is not None and self._head != head:
+            _check_grown(self._head, head, snapshot)
+        self._head = head
         for index, seconds, key_id, event in snapshot.events(self.state.size):
             self.state.apply(index, datetime.fromtimestamp(seconds, UTC), key_id, event)
         return snapshot
@@ -36,3 +38,14 @@ class Replay:
         """Undo what was applied on trial after ``size`` entries: the log is read anew."""
         if self.state.size != size:
             self.state = State()
+
+
+def _check_grown(old: TreeHead, new: TreeHead, snapshot: LogSnapshot) -> None:
+    try:
+        proof = snapshot.consistency_proof(old.size)
+        merkle.verify_consistency(old.size, new.size, old.root, new.root, proof)
+    except (ProofError, ValueError) as e:
+        raise LogRolledBackError(
+            f"the consent log had {old.size} entries and has {new.size} now that do not extend "
+            "them: was a backup restored? Nothing is allowed until that is settled"
+        ) from e

@@ -150,9 +150,10 @@ class KeyRing:
         key = self.keys.get(key_id)
         return key.role if key else None
 
-    def root_threshold(self, index: int) -> int:
-        """Return how many root keys must agree: more than half of those that may sign now."""
-        return len(self._roots(index)) // 2 + 1
+    def num_missing(self, proposed: int, now: int) -> int:
+        """Return how many root keys must still stand by a pending change for it to hold."""
+        roots = self._roots(now)
+        return len(roots) // 2 + 1 - len(self.pending[proposed][1].intersection(roots))
 
     def is_in_doubt(self, index: int, key_id: str) -> bool:
         """Was entry ``index`` signed by a stolen key, and did no other key stand by it since?"""
@@ -186,10 +187,8 @@ class KeyRing:
         return [i for i, k in self.keys.items() if k.role is Role.ROOT and k.is_active(index)]
 
     def _settle(self, proposed: int, now: int) -> None:
-        event, signers = self.pending[proposed]
-        roots = self._roots(now)
-        if len(signers.intersection(roots)) >= len(roots) // 2 + 1:
-            del self.pending[proposed]
+        if self.num_missing(proposed, now) <= 0:
+            event, _ = self.pending.pop(proposed)
             self._change(now, event)
 
     def _change(self, index: int, event: KeyAdded | KeyRevoked) -> None:

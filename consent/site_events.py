@@ -81,7 +81,7 @@ class AssetLinked(Event):
 
 
 class AssetEnded(Event):
-    """A recording is used no more: its link was wrong, or it is gone with all made from it."""
+    """A recording is used no more: its link was wrong, or it was deleted."""
 
     type: Literal["asset.unlinked", "asset.deleted"]
     asset: str = Field(pattern=SHA256)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Generic, TypeVar
@@ -74,6 +75,17 @@ class NoticeState:
     def latest(self) -> int:
         """The highest version."""
         return max(self.versions, default=0)
+
+    def next_version(
+        self, language: str, purposes: Collection[Purpose], changed: Collection[Purpose]
+    ) -> int:
+        """Return the version of a new text: another language of the latest one, or the next."""
+        texts = self.versions.get(self.latest, {})
+        if not texts or language in texts:
+            return self.latest + 1
+        other = next(iter(texts.values())).event
+        is_same = (set(other.purposes), set(other.changed)) == (set(purposes), set(changed))
+        return self.latest if is_same else self.latest + 1
 
     def find(self, ref: NoticeRef) -> Logged[NoticePublished] | None:
         """Return the text that a reference names, if it was published just so."""

@@ -18,12 +18,16 @@ from consent.errors import ConsentError, LogDamagedError, LogRolledBackError
 from consent.events import ConsentEvent
 from consent.keys import VerifierKey
 from consent.log import Location, open_store
-from consent.model import Role
 from consent.note import TreeHead, open_tree_head
-from consent.site_events import KeyAdded, SubjectErased
+from consent.signers import Signers
+from consent.site_events import SubjectErased
 from consent.store import BLOCK, Transaction, blocks
 
-_OPENED_ALWAYS = (b'"type":"key.', b'"type":"subject.erased"')  # who may sign; what may be missing
+_OPENED_ALWAYS = (  # who may sign; what may be missing
+    b'"type":"key.',
+    b'"type":"entry.countersigned"',
+    b'"type":"subject.erased"',
+)
 
 
 @dataclass(frozen=True)
@@ -47,43 +51,13 @@ class Keys(Protocol):
         """
         ...
 
-    def learn(self, index: int, event: ConsentEvent) -> None:
+    def learn(self, entry: Entry, event: ConsentEvent) -> None:
         """Take note of an event that adds or revokes a key; others change nothing."""
         ...
 
     def log_keys(self) -> list[VerifierKey]:
         """Return the keys that may sign tree heads now."""
         ...
-
-
-class KnownKeys:
-    """Every key that was added may sign."""
-
-    def __init__(self, log_key: VerifierKey) -> None:
-        self._signers = {log_key.key_id.hex(): log_key}
-        self._log_keys = [log_key]
-
-    def check(self, entry: Entry) -> None:
-        """Check the signature.
-
-        Raises:
-            ConsentError: It is wrong, or by a key that was never added.
-        """
-        if entry.key not in self._signers:
-            raise LogDamagedError(f"its signer {entry.key} was never added")
-        entry.check(self._signers[entry.key])
-
-    def learn(self, index: int, event: ConsentEvent) -> None:  # noqa: ARG002
-        """Add a key."""
-        if isinstance(event, KeyAdded):
-            key = VerifierKey.parse(event.vkey)
-            self._signers[key.key_id.hex()] = key
-            if event.role is Role.LOG and key not in self._log_keys:
-                self._log_keys.append(key)
-
-    def log_keys(self) -> list[VerifierKey]:
-        """Return the keys that may sign tree heads."""
-        return self._log_keys
 
 
 def verify_log(
@@ -105,7 +79,7 @@ def verify_log(
         since: Tree heads seen before, elsewhere; the log must extend each of them.
         checked: What an earlier pass returned, from a place that only the auditor can write.
         quick: Leave out signatures of entries, all openings, and all tree heads but the last.
-        keys: Who may sign what; without it, every key that was added may sign.
+        keys: Who may sign what; without it, the table of ``consent.roles``.
 
     Raises:
         LogDamagedError: Something does not fit; the message names the entry.
@@ -117,7 +91,7 @@ def verify_log(
     with store.transaction() as tx:
         size = tx.size()
         _check_nothing_beyond(tx, size)
-    run = _Pass(vault, keys or KnownKeys(log_key), checked, [*since], quick, size)
+    run = _Pass(vault, keys or Signers(log_key), checked, [*since], quick, size)
     for low, high in blocks(0, size):
         with store.transaction() as tx:
             run.check_block(tx, low, high)
@@ -226,7 +200,7 @@ class _Pass:
             return
         if opening.commitment() != entry.commit or opening.event.type != entry.type:
             raise LogDamagedError("its opening is not what it committed to")
-        self._keys.learn(seq, opening.event)
+        self._keys.learn(entry, opening.event)
         if isinstance(opening.event, SubjectErased):
             self._erased.update(opening.event.entries)
 

@@ -9,9 +9,11 @@ from consent.events import event_bytes, parse_event
 from consent.keys import SigningKey
 from consent.log import ConsentLog
 from consent.model import ConsentKind, Grant, NoticeRef, Purpose, Role, SubjectEvent
-from consent.registry import OWN_ROLES, Registry, key_name
+from consent.registry import OWN_ROLES, Registry
+from consent.site_keys import key_name
 from consent.subject_events import ConsentGiven, ConsentWithdrawn
 
+DPO = SigningKey.from_seed("site-a/dpo", b"d" * 32)
 EVIDENCE = hashlib.sha256(b"a signed form").hexdigest()
 NOTICE = NoticeRef(notice_id="notice", version=1, language="en", sha256="0" * 64)
 
@@ -75,7 +77,7 @@ def make_log(path, log_key, registrar, vault, clock):
 
 def given(subject, *purposes, expires_at=None):
     grants = [Grant(purpose=p, expires_at=expires_at) for p in purposes or [Purpose.FINETUNING]]
-    return ConsentGiven(subject_id=subject, grants=tuple(grants), notice=NOTICE)
+    return ConsentGiven(subject_id=subject, grants=tuple(grants), notice=NOTICE, evidence=EVIDENCE)
 
 
 def withdrawn(subject, *purposes):

@@ -13,7 +13,7 @@ from consent.model import Role
 from consent.note import open_tree_head
 from consent.site_events import ClockAnomaly, KeyAdded, LogNote, SubjectErased
 from consent.verify import verify_log
-from tests.consent.conftest import given, make_log, withdrawn
+from tests.consent.conftest import DPO, given, make_log, withdrawn
 
 
 def bodies(log):
@@ -72,15 +72,16 @@ def test_entries_tell_nothing_about_the_person(log, registrar, clock) -> None:
 
 
 def test_erased_openings_break_no_proof(log, log_key, registrar, clock, vault) -> None:
+    log.append([KeyAdded(vkey=DPO.verifier.vkey, role=Role.DPO)], log_key, clock)
     log.append([given("anna"), given("ben"), withdrawn("anna")], registrar, clock)
     before = head_of(log, log_key)
     mine = log.openings_of("anna")
-    assert mine == [2, 4]
+    assert mine == [3, 5]
     erased = SubjectErased(subject_id="anna", entries=tuple(mine), ground="GDPR 17(1)(b)")
-    log.append([erased], registrar, clock, forget=mine)
+    log.append([erased], DPO, clock, forget=mine)
     after = verify_log(log.location, log_key.verifier, vault, since=[before])
-    assert (after.size, after.num_erased) == (6, 2)
-    assert [e for _, _, _, e in log.snapshot().events(2)] == [None, given("ben"), None, erased]
+    assert (after.size, after.num_erased) == (7, 2)
+    assert [e for _, _, _, e in log.snapshot().events(3)] == [None, given("ben"), None, erased]
     assert log.openings_of("anna") == []
 
 

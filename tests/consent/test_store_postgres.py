@@ -13,9 +13,9 @@ from consent.errors import LogDamagedError, LogRolledBackError
 from consent.log import ConsentLog
 from consent.model import Role
 from consent.note import open_tree_head
-from consent.site_events import LogNote, SubjectErased
+from consent.site_events import KeyAdded, LogNote, SubjectErased
 from consent.verify import verify_log
-from tests.consent.conftest import given, withdrawn
+from tests.consent.conftest import DPO, given, withdrawn
 from tests.consent.postgres_server import binaries, postgres_server
 
 sa = pytest.importorskip("sqlalchemy", reason="needs the extra [postgres]")
@@ -96,11 +96,12 @@ def test_a_long_log_is_read_in_blocks(pg, urls, log_key, registrar, clock, vault
 
 
 def test_erased_openings_break_no_proof(pg, urls, log_key, registrar, clock, vault) -> None:
+    pg.append([KeyAdded(vkey=DPO.verifier.vkey, role=Role.DPO)], log_key, clock)
     pg.append([given("anna"), given("ben")], registrar, clock)
-    erased = SubjectErased(subject_id="anna", entries=(2,), ground="GDPR 17(1)(b)")
-    pg.append([erased], registrar, clock, forget=pg.openings_of("anna"))
+    erased = SubjectErased(subject_id="anna", entries=(3,), ground="GDPR 17(1)(b)")
+    pg.append([erased], DPO, clock, forget=pg.openings_of("anna"))
     assert verify_log(urls[1], log_key.verifier, vault).num_erased == 1
-    assert [e for *_, e in pg.snapshot().events(2)] == [None, given("ben"), erased]
+    assert [e for *_, e in pg.snapshot().events(3)] == [None, given("ben"), erased]
 
 
 REFUSED = {

@@ -15,46 +15,62 @@ from consent.checks import check_event
 from consent.events import ConsentEvent
 from consent.keys import SigningKey
 from consent.log import Clock, ConsentLog, LogSnapshot
-from consent.model import SubjectEvent
+from consent.model import Role, SubjectEvent
 from consent.replay import Replay
+from consent.site_keys import SiteKeys
 from consent.state import State
 from consent.vault import Vault
 
 
-class CheckedLog:
+class Journal:
     """A log with its state. Several processes may use one log; threads may share one of these."""
 
-    def __init__(self, log: ConsentLog, vault: Vault, lock_file: Path, clock: Clock) -> None:
-        self.log = log
-        self.replay = Replay(log)
+    def __init__(
+        self, location: Path, keys: SiteKeys, vault: Vault, lock_file: Path, clock: Clock
+    ) -> None:
+        self.replay = Replay(ConsentLog(location, vault=vault))
         self.clock = clock
+        self._location = location
+        self._keys = keys
         self._vault = vault
         self._lock_file = lock_file
         self._lock = threading.RLock()
         self._depth = 0  # of nested writes
+        self._opened: dict[tuple[SigningKey, SigningKey | None], ConsentLog] = {}
 
-    def read(self) -> tuple[State, LogSnapshot]:
-        """Return what the log says now, and the snapshot that says it."""
+    @contextmanager
+    def reading(self) -> Iterator[tuple[State, LogSnapshot]]:
+        """Yield what the log says now, and the snapshot that says it. No thread changes either."""
         with self._lock:
             snapshot = self.replay.catch_up()
-            return self.replay.state, snapshot
+            yield self.replay.state, snapshot
 
     def append(
-        self, events: Sequence[ConsentEvent], key: SigningKey, *, forget: Sequence[int] = ()
+        self,
+        events: Sequence[ConsentEvent],
+        signer: SigningKey | Sequence[Role],
+        *,
+        forget: Sequence[int] = (),
     ) -> range:
         """Check and append events in one durable step: all of them or none.
 
         Args:
             events: What happened.
-            key: Signs the entries.
+            signer: A key; or roles, of which the first whose key is at hand signs.
             forget: Indices whose openings are deleted in the same step.
 
         Raises:
             RecordError: An event does not fit the log.
             RoleError: The key may not sign an event.
+            KeyFileError: No key of those roles, or not the log's own, is at hand.
         """
         with self.writing() as state:
-            first, moment, key_id = state.size, self.clock(), key.verifier.key_id.hex()
+            first, moment = state.size, self.clock()
+            log = self._log(state)
+            key = signer
+            if not isinstance(key, SigningKey):
+                key = self._keys.first(key, state.keys, first)
+            key_id = key.verifier.key_id.hex()
             time = max(moment.replace(microsecond=0), state.last_time)
             try:
                 for event in events:
@@ -62,7 +78,7 @@ class CheckedLog:
                     state.keys.check(state.size, key_id, event.type, event)
                     state.apply(state.size, time, key_id, event)
                 self._vault.prepare(e.subject_id for e in events if isinstance(e, SubjectEvent))
-                indices = self.log.append(events, key, lambda: moment, forget=forget)
+                indices = log.append(events, key, lambda: moment, forget=forget)
             except BaseException:
                 self.replay.take_back(first)
                 raise
@@ -82,3 +98,13 @@ class CheckedLog:
                 yield self.replay.state
             finally:
                 self._depth -= 1
+
+    def _log(self, state: State) -> ConsentLog:
+        """Return the log with the key that signs its heads; during a rotation, with both keys."""
+        newest = self._keys.first([Role.LOG], state.keys, state.size)
+        older = self._keys.active(Role.LOG, state.keys, state.size)[1:]
+        pair = (newest, older[0] if older else None)
+        if pair not in self._opened:
+            log = ConsentLog(self._location, newest, self._vault, outgoing=pair[1])
+            self._opened = {pair: log}
+        return self._opened[pair]
