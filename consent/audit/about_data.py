@@ -86,7 +86,8 @@ def decisions(facts: Facts, draft: Draft) -> Answer:
             Outcome.LOOK, "Put a set of rules in force: omote-consent policy set. None is now."
         )
     if not made:
-        return draft("No use was put to the rules.")
+        rules = "" if facts.state.policies else " No rules are in force."
+        return draft(f"No use was put to the rules.{rules}")
     if open_:
         draft.flag(Outcome.FINDING, "Let the data-protection officer answer for these, or stop.")
     return draft(

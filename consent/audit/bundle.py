@@ -45,8 +45,15 @@ OPENED = frozenset(
 class Evidence(Protocol):
     """A log to make a bundle of, as it stood at one moment."""
 
-    size: int
-    tree_head: str  # signed note, with cosignatures
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        ...
+
+    @property
+    def tree_head(self) -> str:
+        """The signed note, with cosignatures."""
+        ...
 
     def block(self, start: int, stop: int) -> Sequence[tuple[bytes, Opening | None]]:
         """Return entries, and what they open to."""

@@ -65,7 +65,9 @@ class Head(_Part):
 class Report(_Part):
     """A whole audit."""
 
-    schema_: Literal["https://omote.dev/audit-report/v1"] = "https://omote.dev/audit-report/v1"
+    schema_version: Literal["https://omote.dev/audit-report/v1"] = (
+        "https://omote.dev/audit-report/v1"
+    )
     site: str
     at: AwareDatetime
     tool: str
@@ -81,7 +83,6 @@ class Report(_Part):
     def to_json(self) -> bytes:
         """Return the report as canonical JSON, with its own digest."""
         body = self.model_dump(mode="json")
-        body["schema"] = body.pop("schema_")
         return canonical_json({**body, "outcome": self.outcome, "digest": self.digest()})
 
     def digest(self) -> str:
@@ -98,7 +99,7 @@ class Report(_Part):
         body = parse_json(data)
         try:
             digest, _ = body.pop("digest"), body.pop("outcome")
-            report = cls.model_validate({**body, "schema_": body.pop("schema")})
+            report = cls.model_validate(body)
         except (AttributeError, KeyError, TypeError, ValidationError) as e:
             raise MalformedError(f"expected an audit report of {SCHEMA}") from e
         if report.digest() != digest:

@@ -12,12 +12,13 @@ from consent.audit.rounds import RoundCheck, check_rounds
 from consent.entry import Opening, Sealed, Sealer
 from consent.errors import LogDamagedError
 from consent.events import ConsentEvent
-from consent.kept import KeptManifest, read_kept
+from consent.kept import read_kept
 from consent.keys import VerifierKey
 from consent.log import ConsentLog, LogSnapshot
 from consent.model import Role
 from consent.note import TreeHead, open_tree_head
 from consent.registry import KEK_FILE, KEYS, KEYSTORE_FILE, LOG_FILE
+from consent.signers import Signers
 from consent.state import State
 from consent.vault import Vault
 from consent.verify import verify_log
@@ -54,6 +55,15 @@ class Sources:
         with self.log.store.transaction() as tx:
             return self.snapshot.tree_head + "".join(tx.cosignatures(self.size))
 
+    def cosigned_head(self) -> tuple[int, str]:
+        """Return size and note of the newest cosigned tree head; 0 and the last one if none is."""
+        with self.log.store.transaction() as tx:
+            size = tx.last_cosigned()
+            note = tx.tree_head(size) if size else None
+            if note is None:
+                return 0, self.snapshot.tree_head
+            return size, note + "".join(tx.cosignatures(size))
+
     def history(self) -> Iterator[tuple[int, datetime, str, ConsentEvent | None]]:
         """Yield all entries with their events."""
         for index, time_s, key_id, event in self.snapshot.events():
@@ -87,7 +97,10 @@ class Sources:
             LogDamagedError: Something does not fit; the message names the entry.
             LogRolledBackError: It does not extend a head that was seen before.
         """
-        return verify_log(self.log.location, log_key, self.vault, since=since).root
+        found = verify_log(
+            self.log.location, log_key, self.vault, since=since, keys=Signers(log_key)
+        )
+        return found.root
 
     def log_key(self) -> VerifierKey:
         """Return the key that the log's own first entry names. Compare it with one from outside."""
@@ -101,9 +114,7 @@ class Sources:
         return open_tree_head(self.snapshot.tree_head, log_key)
 
 
-def check_site(
-    sources: Sources, state: State, manifests: Iterable[Path]
-) -> tuple[list[RoundCheck], dict[str, KeptManifest]]:
+def check_site(sources: Sources, state: State, manifests: Iterable[Path]) -> list[RoundCheck]:
     """Check all signed rounds of a site.
 
     Args:
@@ -115,7 +126,7 @@ def check_site(
         MalformedError: A line of a file is not a manifest.
     """
     kept = {k.attestation: k for path in manifests for k in read_kept(path)}
-    return check_rounds(state, sources.history, kept, sources.root_at), kept
+    return check_rounds(state, sources.history, kept, sources.root_at)
 
 
 def find_manifests(folder: Path) -> list[Path]:

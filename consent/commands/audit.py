@@ -1,0 +1,326 @@
+"""omote-consent audit: recompute, answer, export. Thin: parse, call one function, print."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from consent.audit import exports, server, told
+from consent.audit.bundle import write_bundle
+from consent.audit.bundle_check import verify_bundle
+from consent.audit.diff import compare_reports
+from consent.audit.facts import Facts
+from consent.audit.lineage import lineage_of, was_used
+from consent.audit.load import Request, load, load_whatever, now
+from consent.audit.questions import answer_all
+from consent.audit.report import VERDICTS, WORDS, Outcome, Report, page
+from consent.audit.sources import Sources
+from consent.commands.printing import (
+    EXIT_FINDING,
+    EXIT_INTEGRITY,
+    EXIT_USAGE,
+    as_text,
+    errors,
+    stop,
+    tell,
+)
+from consent.keys import VerifierKey
+from consent.note import open_tree_head
+from consent.proof_file import make_proof
+from consent.registry import Registry
+from consent.trust import TrustPolicy
+
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Recompute what the consent log says, and answer what a data-protection officer asks. "
+    "Exit codes: 0 in order, 1 a finding, 2 usage, 3 the evidence does not hold.",
+)
+EXITS = {Outcome.FINDING: EXIT_FINDING, Outcome.BROKEN: EXIT_INTEGRITY}
+Kind = Literal["ropa", "dpia", "sar", "bundle"]
+
+Folder = Annotated[Path, typer.Option("--folder", help="The site's consent folder.")]
+State = Annotated[
+    Path | None, typer.Option("--state", help="The site's state folder; else beside the consent.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+Out = Annotated[Path | None, typer.Option("--out", help="File to write; else printed.")]
+Policy = Annotated[
+    Path | None, typer.Option("--policy", help="C2SP tlog-policy: whom to believe, and the quorum.")
+]
+Outside = Annotated[str | None, typer.Argument(help="What the site calls the person.")]
+SubjectId = Annotated[str | None, typer.Option("--subject", help="The subject id instead.")]
+DEFAULT = Path("consent")
+
+
+@app.command()
+def verify(
+    key: Annotated[str, typer.Argument(help="The log's public key, from outside this machine.")],
+    bundle: Annotated[Path | None, typer.Option(help="Check this file instead of a site.")] = None,
+    since: Annotated[
+        list[Path], typer.Option(help="Tree head seen before; the log must extend it.")
+    ] = [],  # noqa: B006 - typer copies it
+    policy: Policy = None,
+    folder: Folder = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Recompute a log, or a bundle that came from elsewhere, from its public KEY alone."""
+    with errors():
+        log_key = VerifierKey.parse(key)
+        if bundle is not None:
+            found = verify_bundle(bundle, log_key)
+            result: dict[str, Any] = {
+                **told.head(found.head),
+                "rounds": len(found.rounds),
+                "flags": found.flags,
+                "closed_signers": found.num_closed_signers,
+            }
+            note = found.note
+        else:
+            sources = Sources.open(folder)
+            heads = [open_tree_head(path.read_text(), log_key) for path in since]
+            sources.verify(log_key, heads)
+            result, note = told.head(sources.head(log_key)), sources.cosigned_head()[1]
+        if policy is not None:
+            result["cosigned_at"] = str(TrustPolicy.load(policy).check(note).cosigned_at)
+    flags = result.get("flags", ())
+    tell(
+        result,
+        as_json,
+        f"Intact: {result['size']} entries of {result['origin']}, root {result['root']}",
+        *([f"Attestations that hold: {result['rounds']}"] if bundle else []),
+        *([f"Quorum of witnesses: met, last at {result['cosigned_at']}"] if policy else []),
+        *(f"please look: {flag}" for flag in flags),
+    )
+    if flags:
+        raise typer.Exit(EXIT_FINDING)
+
+
+@app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="The page; the JSON goes beside it.")] = Path(
+        "audit.html"
+    ),
+    servers: Annotated[list[Path], typer.Option("--server", help="A server's run.json.")] = [],  # noqa: B006
+    before: Annotated[Path | None, typer.Option(help="JSON of an earlier report.")] = None,
+    key: Annotated[str | None, typer.Option(help="The log's public key, from outside.")] = None,
+    policy: Policy = None,
+    folder: Folder = DEFAULT,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Answer the 21 questions in one HTML page, and in JSON beside it."""
+    with errors():
+        request = Request(
+            folder,
+            state or folder.resolve().parent / "state",
+            VerifierKey.parse(key) if key else None,
+            TrustPolicy.load(policy) if policy else None,
+            servers,
+            before,
+        )
+        made = answer_all(load_whatever(request, now))
+        out.write_text(page(made), encoding="utf-8")
+        out.with_suffix(".json").write_bytes(made.toas_text())
+    counts = {o: sum(a.outcome is o for a in made.answers) for o in reversed(Outcome)}
+    tell(
+        json.loads(made.toas_text()),
+        as_json,
+        VERDICTS[made.outcome],
+        *(f"{WORDS[o]:>14}  {n}" for o, n in counts.items() if n),
+        f"Read {out}",
+    )
+    raise typer.Exit(EXITS.get(made.outcome, 0))
+
+
+@app.command()
+def who(
+    outside_id: Outside = None,
+    subject: SubjectId = None,
+    model: Annotated[str | None, typer.Option(help="Was the person used in this model?")] = None,
+    folder: Folder = DEFAULT,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Tell about one person: what stands, which rounds, and whether a MODEL holds their data."""
+    with errors():
+        facts = _facts(folder, state)
+        subject_id = _subject(folder, outside_id, subject)
+        if model is not None:
+            answered = was_used(
+                lineage_of(facts.state, model),
+                facts.checks,
+                subject_id or "",
+                is_known=subject_id in facts.state.subjects,
+            )
+            tell(told.answer(answered), as_json, *told.answer_lines(answered))
+            return
+        if subject_id is None:
+            stop("the log knows no such person: never registered here, or erased", EXIT_USAGE)
+        found = exports.subject_access(facts, subject_id)
+    tell(found, as_json, *told.person_lines(found))
+
+
+@app.command()
+def model(
+    digest: Annotated[str | None, typer.Argument(help="Of the model; else all are listed.")] = None,
+    folder: Folder = DEFAULT,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what a model came from: rounds, people, ancestors, and what was decided about it."""
+    with errors():
+        facts = _facts(folder, state)
+        if digest is None:
+            tell({"models": list(facts.state.models)}, as_json, *facts.state.models)
+            return
+        found = told.model(facts, digest)
+    tell(found, as_json, *told.model_lines(found))
+
+
+@app.command("round")
+def round_(
+    name: Annotated[str, typer.Argument(help="RUN/NUMBER, such as pilot-1/3.")],
+    folder: Folder = DEFAULT,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Recompute one round: its statement, its manifest, and the consent behind every recording."""
+    with errors():
+        facts = _facts(folder, state)
+        found = [c for c in facts.checks if c.name == name]
+        if not found:
+            stop(f"this site signed no round {name}", EXIT_USAGE)
+    lines = (line for check in found for line in told.round_lines(check))
+    tell({"rounds": [told.round_(c) for c in found]}, as_json, *lines)
+    if any(c.faults for c in found):
+        raise typer.Exit(EXIT_FINDING)
+
+
+@app.command()
+def export(
+    kind: Annotated[
+        Kind, typer.Argument(help="ropa (Art. 30), dpia (Art. 35), sar (Art. 15), bundle.")
+    ],
+    outside_id: Outside = None,
+    subject: SubjectId = None,
+    out: Out = None,
+    folder: Folder = DEFAULT,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Write a paper that the law asks for, or an evidence bundle for another machine."""
+    with errors():
+        if kind == "bundle":
+            sources = Sources.open(folder)
+            head = sources.head(sources.log_key())
+            path = out or Path("evidence.tar")
+            with path.open("wb") as file:
+                write_bundle(sources, head.origin, file)
+            tell(
+                {**told.head(head), "file": str(path), "bytes": path.stat().st_size},
+                as_json,
+                f"Wrote {path}: {head.size} entries, nothing about any person.",
+                "Check it elsewhere with: omote-consent audit verify --bundle "
+                f"{path} {sources.log_key().vkey}",
+            )
+            return
+        facts = _facts(folder, state)
+        text = _paper(kind, facts, folder, outside_id, subject, as_json)
+    if out is None:
+        typer.echo(text, nl=False)
+        return
+    out.write_text(text, encoding="utf-8", newline="")
+    typer.echo(f"Wrote {out}")
+
+
+@app.command()
+def diff(
+    old: Annotated[Path | None, typer.Argument(help="JSON of an earlier report.")] = None,
+    new: Annotated[Path | None, typer.Argument(help="JSON of a later one.")] = None,
+    run: Annotated[
+        list[Path], typer.Option("--server", help="Compare a server's run.json with this site.")
+    ] = [],  # noqa: B006
+    folder: Folder = DEFAULT,
+    state: State = None,
+    as_json: Json = False,
+) -> None:
+    """Tell what changed between two reports, or where a server's story differs from this site's."""
+    with errors():
+        if run:
+            facts = _facts(folder, state)
+            records = [server.read_server_record(path) for path in run]
+            found = [
+                f"{r.run_id}: {line}"
+                for r in records
+                for line in server.compare(facts.site, r, facts.checks, facts.state.discarded)
+            ]
+            tell({"differences": found}, as_json, *(found or ["Both tell the same story."]))
+            raise typer.Exit(EXIT_FINDING if found else 0)
+        if old is None or new is None:
+            stop("give two reports in JSON, or --server run.json", EXIT_USAGE)
+        changes = compare_reports(
+            Report.fromas_text(old.read_bytes()), Report.fromas_text(new.read_bytes())
+        )
+    result = {
+        "grown_by": changes.grown_by,
+        "is_shorter": changes.is_shorter,
+        "is_rewritten": changes.is_rewritten,
+        "answers": [[x.model_dump(mode="json") for x in pair] for pair in changes.answers],
+    }
+    lines = (
+        f"{b.number:2} {b.question}\n   then: {a.answer}\n   now:  {b.answer}"
+        for a, b in changes.answers
+    )
+    tell(result, as_json, f"The log grew by {changes.grown_by} entries.", *lines)
+    if changes.is_shorter or changes.is_rewritten:
+        stop("This is not the earlier log, grown: it was cut, rewritten or exchanged.")
+
+
+@app.command()
+def prove(
+    index: Annotated[int, typer.Argument(min=0, help="Of the entry.")],
+    out: Out = None,
+    folder: Folder = DEFAULT,
+    as_json: Json = False,
+) -> None:
+    """Write a proof (.tlog-proof) that an entry stands in the log, for anyone to check offline."""
+    with errors():
+        snapshot = Sources.open(folder).snapshot
+        if index >= snapshot.size:
+            stop(f"the log has {snapshot.size} entries, from 0", EXIT_USAGE)
+        proof = make_proof(snapshot, index)
+    if out is not None:
+        out.write_text(proof.text(), encoding="utf-8")
+    result = {"index": index, "proof": proof.text(), "entry": snapshot.entry(index).decode()}
+    tell(result, as_json, f"Wrote {out}" if out else proof.text().rstrip("\n"))
+
+
+def _facts(folder: Path, state: Path | None) -> Facts:
+    return load(Request(folder, state or folder.resolve().parent / "state"), now)
+
+
+def _subject(folder: Path, outside_id: str | None, subject: str | None) -> str | None:
+    if (outside_id is None) == (subject is None):
+        stop("name one person, by OUTSIDE_ID or by --subject", EXIT_USAGE)
+    if outside_id is None:
+        return subject
+    return Registry.open(folder, now).find(outside_id)
+
+
+def _paper(
+    kind: str, facts: Facts, folder: Path, outside_id: str | None, subject: str | None,
+    as_json: bool,
+) -> str:  # fmt: skip
+    if kind == "ropa":
+        return exports.records_of_processing(facts)
+    if kind == "dpia":
+        return exports.impact_assessment(facts)
+    subject_id = _subject(folder, outside_id, subject)
+    if subject_id is None:
+        stop("the log knows no such person: never registered here, or erased", EXIT_USAGE)
+    if as_json:
+        return as_text(exports.subject_access(facts, subject_id)) + "\n"
+    return exports.subject_access_page(facts, subject_id)
