@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 
 from consent.audit import exports, server, told
-from consent.audit.bundle import write_bundle
 from consent.audit.bundle_check import verify_bundle
 from consent.audit.diff import compare_reports
-from consent.audit.facts import Facts
 from consent.audit.lineage import lineage_of, was_used
-from consent.audit.load import Request, load, load_whatever, now
+from consent.audit.load import Request, load_whatever, now
 from consent.audit.questions import answer_all
 from consent.audit.report import VERDICTS, WORDS, Outcome, Report, page
 from consent.audit.sources import Sources
-from consent.commands.printing import (
-    EXIT_FINDING,
-    EXIT_INTEGRITY,
-    EXIT_USAGE,
-    as_text,
-    errors,
-    stop,
-    tell,
+from consent.commands import audit_files
+from consent.commands.audit_options import (
+    DEFAULT,
+    Folder,
+    Json,
+    Outside,
+    Policy,
+    State,
+    SubjectId,
+    facts_of,
+    subject_of,
 )
+from consent.commands.printing import EXIT_FINDING, EXIT_INTEGRITY, EXIT_USAGE, errors, stop, tell
 from consent.keys import VerifierKey
 from consent.note import open_tree_head
-from consent.proof_file import make_proof
-from consent.registry import Registry
 from consent.trust import TrustPolicy
 
 app = typer.Typer(
@@ -39,20 +39,6 @@ app = typer.Typer(
     "Exit codes: 0 in order, 1 a finding, 2 usage, 3 the evidence does not hold.",
 )
 EXITS = {Outcome.FINDING: EXIT_FINDING, Outcome.BROKEN: EXIT_INTEGRITY}
-Kind = Literal["ropa", "dpia", "sar", "bundle"]
-
-Folder = Annotated[Path, typer.Option("--folder", help="The site's consent folder.")]
-State = Annotated[
-    Path | None, typer.Option("--state", help="The site's state folder; else beside the consent.")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-Out = Annotated[Path | None, typer.Option("--out", help="File to write; else printed.")]
-Policy = Annotated[
-    Path | None, typer.Option("--policy", help="C2SP tlog-policy: whom to believe, and the quorum.")
-]
-Outside = Annotated[str | None, typer.Argument(help="What the site calls the person.")]
-SubjectId = Annotated[str | None, typer.Option("--subject", help="The subject id instead.")]
-DEFAULT = Path("consent")
 
 
 @app.command()
@@ -123,10 +109,10 @@ def report(
         )
         made = answer_all(load_whatever(request, now))
         out.write_text(page(made), encoding="utf-8")
-        out.with_suffix(".json").write_bytes(made.toas_text())
+        out.with_suffix(".json").write_bytes(made.to_json())
     counts = {o: sum(a.outcome is o for a in made.answers) for o in reversed(Outcome)}
     tell(
-        json.loads(made.toas_text()),
+        json.loads(made.to_json()),
         as_json,
         VERDICTS[made.outcome],
         *(f"{WORDS[o]:>14}  {n}" for o, n in counts.items() if n),
@@ -146,8 +132,8 @@ def who(
 ) -> None:
     """Tell about one person: what stands, which rounds, and whether a MODEL holds their data."""
     with errors():
-        facts = _facts(folder, state)
-        subject_id = _subject(folder, outside_id, subject)
+        facts = facts_of(folder, state)
+        subject_id = subject_of(folder, outside_id, subject)
         if model is not None:
             answered = was_used(
                 lineage_of(facts.state, model),
@@ -172,7 +158,7 @@ def model(
 ) -> None:
     """Tell what a model came from: rounds, people, ancestors, and what was decided about it."""
     with errors():
-        facts = _facts(folder, state)
+        facts = facts_of(folder, state)
         if digest is None:
             tell({"models": list(facts.state.models)}, as_json, *facts.state.models)
             return
@@ -189,7 +175,7 @@ def round_(
 ) -> None:
     """Recompute one round: its statement, its manifest, and the consent behind every recording."""
     with errors():
-        facts = _facts(folder, state)
+        facts = facts_of(folder, state)
         found = [c for c in facts.checks if c.name == name]
         if not found:
             stop(f"this site signed no round {name}", EXIT_USAGE)
@@ -197,43 +183,6 @@ def round_(
     tell({"rounds": [told.round_(c) for c in found]}, as_json, *lines)
     if any(c.faults for c in found):
         raise typer.Exit(EXIT_FINDING)
-
-
-@app.command()
-def export(
-    kind: Annotated[
-        Kind, typer.Argument(help="ropa (Art. 30), dpia (Art. 35), sar (Art. 15), bundle.")
-    ],
-    outside_id: Outside = None,
-    subject: SubjectId = None,
-    out: Out = None,
-    folder: Folder = DEFAULT,
-    state: State = None,
-    as_json: Json = False,
-) -> None:
-    """Write a paper that the law asks for, or an evidence bundle for another machine."""
-    with errors():
-        if kind == "bundle":
-            sources = Sources.open(folder)
-            head = sources.head(sources.log_key())
-            path = out or Path("evidence.tar")
-            with path.open("wb") as file:
-                write_bundle(sources, head.origin, file)
-            tell(
-                {**told.head(head), "file": str(path), "bytes": path.stat().st_size},
-                as_json,
-                f"Wrote {path}: {head.size} entries, nothing about any person.",
-                "Check it elsewhere with: omote-consent audit verify --bundle "
-                f"{path} {sources.log_key().vkey}",
-            )
-            return
-        facts = _facts(folder, state)
-        text = _paper(kind, facts, folder, outside_id, subject, as_json)
-    if out is None:
-        typer.echo(text, nl=False)
-        return
-    out.write_text(text, encoding="utf-8", newline="")
-    typer.echo(f"Wrote {out}")
 
 
 @app.command()
@@ -250,7 +199,7 @@ def diff(
     """Tell what changed between two reports, or where a server's story differs from this site's."""
     with errors():
         if run:
-            facts = _facts(folder, state)
+            facts = facts_of(folder, state)
             records = [server.read_server_record(path) for path in run]
             found = [
                 f"{r.run_id}: {line}"
@@ -262,7 +211,7 @@ def diff(
         if old is None or new is None:
             stop("give two reports in JSON, or --server run.json", EXIT_USAGE)
         changes = compare_reports(
-            Report.fromas_text(old.read_bytes()), Report.fromas_text(new.read_bytes())
+            Report.from_json(old.read_bytes()), Report.from_json(new.read_bytes())
         )
     result = {
         "grown_by": changes.grown_by,
@@ -279,48 +228,4 @@ def diff(
         stop("This is not the earlier log, grown: it was cut, rewritten or exchanged.")
 
 
-@app.command()
-def prove(
-    index: Annotated[int, typer.Argument(min=0, help="Of the entry.")],
-    out: Out = None,
-    folder: Folder = DEFAULT,
-    as_json: Json = False,
-) -> None:
-    """Write a proof (.tlog-proof) that an entry stands in the log, for anyone to check offline."""
-    with errors():
-        snapshot = Sources.open(folder).snapshot
-        if index >= snapshot.size:
-            stop(f"the log has {snapshot.size} entries, from 0", EXIT_USAGE)
-        proof = make_proof(snapshot, index)
-    if out is not None:
-        out.write_text(proof.text(), encoding="utf-8")
-    result = {"index": index, "proof": proof.text(), "entry": snapshot.entry(index).decode()}
-    tell(result, as_json, f"Wrote {out}" if out else proof.text().rstrip("\n"))
-
-
-def _facts(folder: Path, state: Path | None) -> Facts:
-    return load(Request(folder, state or folder.resolve().parent / "state"), now)
-
-
-def _subject(folder: Path, outside_id: str | None, subject: str | None) -> str | None:
-    if (outside_id is None) == (subject is None):
-        stop("name one person, by OUTSIDE_ID or by --subject", EXIT_USAGE)
-    if outside_id is None:
-        return subject
-    return Registry.open(folder, now).find(outside_id)
-
-
-def _paper(
-    kind: str, facts: Facts, folder: Path, outside_id: str | None, subject: str | None,
-    as_json: bool,
-) -> str:  # fmt: skip
-    if kind == "ropa":
-        return exports.records_of_processing(facts)
-    if kind == "dpia":
-        return exports.impact_assessment(facts)
-    subject_id = _subject(folder, outside_id, subject)
-    if subject_id is None:
-        stop("the log knows no such person: never registered here, or erased", EXIT_USAGE)
-    if as_json:
-        return as_text(exports.subject_access(facts, subject_id)) + "\n"
-    return exports.subject_access_page(facts, subject_id)
+app.add_typer(audit_files.app)
