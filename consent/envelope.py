@@ -25,7 +25,7 @@ def canonical_json(value: Any) -> bytes:
         MalformedError: There is a float in it, or a number that some readers would round.
     """
     _refuse_inexact(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def parse_json(data: bytes) -> Any:
@@ -36,13 +36,8 @@ def parse_json(data: bytes) -> Any:
             or beyond 2^53 - 1.
     """
     try:
-        value = json.loads(
-            data.decode(),  # bytes would be taken for UTF-16 when they look like it
-            object_pairs_hook=_once,
-            parse_int=_whole,
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
-        )
+        # bytes would be taken for UTF-16 when they look like it
+        value = _DECODER.decode(data.decode())
         if b"\\u" in data:
             canonical_json(value)  # an escape can be half a character, which has no bytes
     except (ValueError, RecursionError) as e:
@@ -133,11 +128,25 @@ def _whole(text: str) -> int:
 
 
 def _refuse_inexact(value: Any) -> None:
+    parts = value.values() if isinstance(value, dict) else value
+    if isinstance(parts, str):
+        return
     if isinstance(value, float):
         raise MalformedError("decimals must be text in signed JSON")
-    if isinstance(value, int) and abs(value) > MAX_WHOLE:
-        raise MalformedError("numbers beyond 2^53 - 1 must be text in signed JSON")
-    for part in value.values() if isinstance(value, dict) else ():
-        _refuse_inexact(part)
-    for part in value if isinstance(value, list | tuple) else ():
-        _refuse_inexact(part)
+    if isinstance(value, int):
+        if abs(value) > MAX_WHOLE:
+            raise MalformedError("numbers beyond 2^53 - 1 must be text in signed JSON")
+    elif value is not None:
+        for part in parts:
+            if type(part) is not str:  # most are: a call for each would cost more than all else
+                _refuse_inexact(part)
+
+
+# Made once: json.dumps and json.loads would make new ones at every call.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_once,
+    parse_int=_whole,
+    parse_float=_refuse_number,
+    parse_constant=_refuse_number,
+)

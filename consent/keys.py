@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
@@ -40,7 +41,11 @@ class VerifierKey:
         if not is_key_name(self.name) or len(self.public) != 32:
             raise MalformedError(f"not a name and an Ed25519 key: {self.name!r}")
 
-    @property
+    @cached_property
+    def _key(self) -> Ed25519PublicKey:
+        return Ed25519PublicKey.from_public_bytes(self.public)
+
+    @cached_property
     def key_id(self) -> bytes:
         """Four bytes that tell keys apart (C2SP signed-note, "Signatures")."""
         text = self.name.encode() + b"\n" + bytes([ED25519]) + self.public
@@ -78,7 +83,7 @@ class VerifierKey:
             BadSignatureError: It does not match.
         """
         try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+            self._key.verify(signature, message)
         except (InvalidSignature, ValueError) as e:
             raise BadSignatureError(f"bad signature by {self.name}") from e
 
@@ -100,7 +105,7 @@ class SigningKey:
         """Make the key of a seed of 32 bytes. For simulations, where runs must be repeatable."""
         return cls(name, Ed25519PrivateKey.from_private_bytes(seed))
 
-    @property
+    @cached_property
     def verifier(self) -> VerifierKey:
         """The public half."""
         return VerifierKey(self.name, self.private.public_key().public_bytes_raw())

@@ -199,7 +199,7 @@ class ConsentLog:
             rows, nodes = [], []
             for seq, (event, key) in enumerate(signed, start=first):
                 opening = Opening.of(event)
-                body = make_entry(opening, seq, time_s, key).body()
+                body = make_entry(opening, seq, time_s, key)
                 assert len(body) <= MAX_ENTRY_BYTES
                 rows.append((seq, body, self._vault.seal(seq, opening)))
                 nodes += edge.add(merkle.leaf_hash(body))

@@ -118,6 +118,8 @@ def open_tree_head(note: str, *keys: VerifierKey) -> TreeHead:
         MalformedError: The note does not hold a tree head of the log that the keys are named after.
         BadSignatureError: None of the keys signed it, or a signature by one is wrong.
     """
+    if not keys:
+        raise BadSignatureError("no key may sign this tree head")
     head = parse_tree_head(open_note(note, *keys))
     if {head.origin} != {key.name for key in keys}:
         raise MalformedError(f"expected a tree head of {keys[0].name}")

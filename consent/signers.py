@@ -1,51 +1,60 @@
-"""Who may sign what, as a verifier learns it from the entries of a log."""
+"""Whose signature an entry or a tree head needs, as the entries before it tell."""
 
 from __future__ import annotations
 
 from consent.entry import Entry
-from consent.errors import RoleError
+from consent.errors import LogDamagedError
 from consent.events import ConsentEvent
 from consent.keys import VerifierKey
 from consent.model import Role
-from consent.roles import KeyRing
+from consent.roles import MAY_SIGN, KeyRing
+from consent.site_events import KeyAdded
+
+# Types of events that change who may sign.
+LEARNED = ("key.added", "key.revoked", "entry.countersigned")
 
 
 class Signers:
-    """Checks signatures and roles entry by entry. Fulfils ``consent.verify.Keys``."""
+    """The keys of a log, as it is read from the beginning."""
 
-    def __init__(self, log_key: VerifierKey) -> None:
-        """Begin with the key that the log was published under."""
-        self._first = log_key.key_id.hex()
-        self._known = {self._first: log_key}
+    def __init__(self) -> None:
         self._ring = KeyRing()
+        self._parsed: dict[str, VerifierKey] = {}
+        self.first: VerifierKey | None = None  # the log's own, from entry 0
 
-    def check(self, entry: Entry) -> None:
-        """Check the signature, and the signer's right to sign such an entry.
+    def check(self, index: int, entry: Entry, event: ConsentEvent | None) -> None:
+        """Check an entry's signature and its signer's role, and learn from it.
 
         Raises:
             ConsentError: It is not by a key that may sign it.
         """
-        if entry.seq == 0 and entry.key != self._first:
-            raise RoleError("the first entry is not signed by the log's own key")
-        if entry.seq > 0:
-            self._ring.check(entry.seq, entry.key, entry.type, None)
-        entry.check(self._verifier(entry.key))
+        if entry.type not in MAY_SIGN:
+            raise LogDamagedError(f"there is no event of type {entry.type}")
+        self._ring.check(index, entry.key, entry.type, event)
+        if index == 0 and isinstance(event, KeyAdded):
+            self.first = VerifierKey.parse(event.vkey)
+        entry.check(self._key(entry.key) if index else self._first())
+        self._ring.apply(index, entry.key, event)
 
-    def learn(self, entry: Entry, event: ConsentEvent) -> None:
-        """Check what the entry committed to, and take note of keys that it adds or revokes.
+    def learn(self, index: int, entry: Entry, event: ConsentEvent) -> None:
+        """Take in an event of a ``LEARNED`` type that was checked in an earlier pass."""
+        if index == 0 and isinstance(event, KeyAdded):
+            self.first = VerifierKey.parse(event.vkey)
+        self._ring.apply(index, entry.key, event)
 
-        Raises:
-            RoleError: Its signer may sign such entries, but not this one.
-        """
-        self._ring.take(entry.seq, entry.key, entry.type, event)
+    def log_keys(self, size: int) -> list[VerifierKey]:
+        """Return the keys that may sign the tree head of ``size`` entries."""
+        return [
+            self._key(key_id)
+            for key_id, key in self._ring.keys.items()
+            if key.role is Role.LOG and key.is_active(size)
+        ]
 
-    def log_keys(self) -> list[VerifierKey]:
-        """Return the keys that may sign tree heads."""
-        keys = self._ring.keys
-        added = [self._verifier(i) for i, k in keys.items() if k.role is Role.LOG]
-        return added or [self._known[self._first]]
+    def _first(self) -> VerifierKey:
+        assert self.first is not None  # the ring let entry 0 through
+        return self.first
 
-    def _verifier(self, key_id: str) -> VerifierKey:
-        if key_id not in self._known:
-            self._known[key_id] = VerifierKey.parse(self._ring.keys[key_id].vkey)
-        return self._known[key_id]
+    def _key(self, key_id: str) -> VerifierKey:
+        if key_id not in self._parsed:
+            self._parsed[key_id] = VerifierKey.parse(self._ring.keys[key_id].vkey)
+        return self._parsed[key_id]

@@ -21,12 +21,11 @@ from cryptography.exceptions import InvalidTag
 
 from consent.entry import Opening, Sealed
 from consent.errors import MalformedError, VaultError
-from consent.events import event_bytes, parse_event
 from consent.keystore import Keystore
 from consent.model import SubjectEvent
 
 SITE = ""  # owner of events that are about no person
-NONCE_BYTES, SALT_BYTES = 12, 32
+NONCE_BYTES = 12
 
 
 class Vault:
@@ -69,8 +68,8 @@ class Vault:
             cipher = self._keystore.cipher(name)
             assert cipher is not None
         nonce = os.urandom(NONCE_BYTES)
-        text = opening.salt + event_bytes(event)
-        return Sealed(owner, nonce + cipher.encrypt(nonce, text, _bound_to(seq, name)))
+        sealed = cipher.encrypt(nonce, opening.packed(), _bound_to(seq, name))
+        return Sealed(owner, nonce + sealed)
 
     def unseal(self, seq: int, sealed: Sealed) -> Opening | None:
         """Open what ``seal`` made; None if the person's key was destroyed.
@@ -84,8 +83,7 @@ class Vault:
             return None
         nonce, text = sealed.body[:NONCE_BYTES], sealed.body[NONCE_BYTES:]
         try:
-            plain = cipher.decrypt(nonce, text, _bound_to(seq, name))
-            return Opening(plain[:SALT_BYTES], parse_event(plain[SALT_BYTES:]))
+            return Opening.parse(cipher.decrypt(nonce, text, _bound_to(seq, name)))
         except (InvalidTag, ValueError, MalformedError) as e:
             raise VaultError(f"entry {seq}: its opening was changed or is another entry's") from e
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol
 
 from consent import merkle
 from consent.checked import Checked, block_digest
@@ -19,15 +18,12 @@ from consent.events import ConsentEvent
 from consent.keys import VerifierKey
 from consent.log import Location, open_store
 from consent.note import TreeHead, open_tree_head
-from consent.signers import Signers
+from consent.signers import LEARNED, Signers
 from consent.site_events import SubjectErased
 from consent.store import BLOCK, Transaction, blocks
 
-_OPENED_ALWAYS = (  # who may sign; what may be missing
-    b'"type":"key.',
-    b'"type":"entry.countersigned"',
-    b'"type":"subject.erased"',
-)
+# Opened even in a block that was checked before: who may sign, and what may be missing.
+_LEARNED = [b'"type":"%b"' % kind.encode() for kind in (*LEARNED, "subject.erased")]
 
 
 @dataclass(frozen=True)
@@ -40,26 +36,6 @@ class Verified:
     checked: Checked  # to be remembered for the next pass
 
 
-class Keys(Protocol):
-    """Who may sign what, as the entries so far tell."""
-
-    def check(self, entry: Entry) -> None:
-        """Check an entry's signature and its signer's right to it.
-
-        Raises:
-            ConsentError: It is not by a key that may sign it.
-        """
-        ...
-
-    def learn(self, entry: Entry, event: ConsentEvent) -> None:
-        """Take note of an event that adds or revokes a key; others change nothing."""
-        ...
-
-    def log_keys(self) -> list[VerifierKey]:
-        """Return the keys that may sign tree heads now."""
-        ...
-
-
 def verify_log(
     location: Location,
     log_key: VerifierKey,
@@ -68,18 +44,17 @@ def verify_log(
     since: Iterable[TreeHead] = (),
     checked: Checked | None = None,
     quick: bool = False,
-    keys: Keys | None = None,
 ) -> Verified:
     """Check every entry, node, opening and tree head of a log, in one pass and little memory.
 
     Args:
         location: File or URL of the log.
-        log_key: Its public key.
+        log_key: Its public key: the first, or one that signed the last tree head.
         vault: Opens what entries commit to. May be None with ``quick`` alone.
         since: Tree heads seen before, elsewhere; the log must extend each of them.
         checked: What an earlier pass returned, from a place that only the auditor can write.
-        quick: Leave out signatures of entries, all openings, and all tree heads but the last.
-        keys: Who may sign what; without it, the table of ``consent.roles``.
+        quick: Leave out signatures of entries, roles, all openings, and all tree heads but the
+            last. What is left shows that the bytes are those that the log signed last.
 
     Raises:
         LogDamagedError: Something does not fit; the message names the entry.
@@ -91,11 +66,15 @@ def verify_log(
     with store.transaction() as tx:
         size = tx.size()
         _check_nothing_beyond(tx, size)
-    run = _Pass(vault, keys or Signers(log_key), checked, [*since], quick, size)
+        note = tx.tree_head(size)
+    run = _Pass(vault, log_key, checked, [*since], quick, size)
     for low, high in blocks(0, size):
         with store.transaction() as tx:
             run.check_block(tx, low, high)
-    return run.result()
+    found = run.result()
+    if quick or run.first_key != log_key:
+        _check_signed(note, log_key)
+    return found
 
 
 class _Pass:
@@ -104,13 +83,14 @@ class _Pass:
     def __init__(
         self,
         vault: Sealer | None,
-        keys: Keys,
+        log_key: VerifierKey,
         checked: Checked | None,
         since: list[TreeHead],
         quick: bool,
         size: int,
     ) -> None:
-        self._vault, self._keys, self._quick, self._size = vault, keys, quick, size
+        self._vault, self._log_key, self._quick, self._size = vault, log_key, quick, size
+        self._signers = Signers()
         self._before = checked.blocks if checked else ()
         seen = [(head.size, head.root) for head in since]
         self._since = sorted({*seen, (checked.size, checked.root)} if checked else {*seen})
@@ -148,6 +128,11 @@ class _Pass:
         if high - low == BLOCK and not self._quick:
             self._digests.append(digest)
 
+    @property
+    def first_key(self) -> VerifierKey | None:
+        """The key that the log began with; None in a quick pass."""
+        return self._signers.first
+
     def result(self) -> Verified:
         """Return what was found.
 
@@ -173,8 +158,8 @@ class _Pass:
                     raise LogDamagedError(f"it says that it is entry {entry.seq}")
                 if entry.t < self._last_time:
                     raise LogDamagedError("it is older than the entry before it")
-                self._keys.check(entry)
-                self._open(seq, entry, sealed.get(seq))
+                event = self._open(seq, entry, sealed.get(seq))
+                self._signers.check(seq, entry, event)
             except ConsentError as e:
                 raise LogDamagedError(f"entry {seq}: {e}") from e
             self._last_time = entry.t
@@ -184,25 +169,28 @@ class _Pass:
         for seq, body in entries:
             if seq not in sealed:
                 self._missing.add(seq)
-            elif any(mark in body for mark in _OPENED_ALWAYS):
+            elif any(mark in body for mark in _LEARNED):
                 try:
-                    self._open(seq, parse_entry(body), sealed[seq])
+                    entry = parse_entry(body)
+                    event = self._open(seq, entry, sealed[seq])
+                    if event is not None:
+                        self._signers.learn(seq, entry, event)
                 except ConsentError as e:
                     raise LogDamagedError(f"entry {seq}: {e}") from e
         self._last_time = parse_entry(entries[-1][1]).t
 
-    def _open(self, seq: int, entry: Entry, sealed: Sealed | None) -> None:
-        """Open an entry and compare it with its commitment; note what others need to know."""
+    def _open(self, seq: int, entry: Entry, sealed: Sealed | None) -> ConsentEvent | None:
+        """Open an entry and compare it with its commitment; None if its opening is gone."""
         assert self._vault is not None
         opening = None if sealed is None else self._vault.unseal(seq, sealed)
         if opening is None:
             self._missing.add(seq)
-            return
+            return None
         if opening.commitment() != entry.commit or opening.event.type != entry.type:
             raise LogDamagedError("its opening is not what it committed to")
-        self._keys.learn(entry, opening.event)
         if isinstance(opening.event, SubjectErased):
             self._erased.update(opening.event.entries)
+        return opening.event
 
     def _check_heads(
         self, heads: list[tuple[int, str]], low: int, levels: list[list[bytes]]
@@ -210,8 +198,9 @@ class _Pass:
         for size, note in heads:
             if self._quick and size < self._size:
                 continue
+            keys = [self._log_key] if self._quick else self._signers.log_keys(size)
             try:
-                head = open_tree_head(note, *self._keys.log_keys())
+                head = open_tree_head(note, *keys)
             except ConsentError as e:
                 raise LogDamagedError(f"tree head of size {size}: {e}") from e
             if (head.size, head.root) != (size, self._root_at(low, levels, size)):
@@ -249,6 +238,13 @@ def _wrong_node(tx: Transaction, low: int, levels: list[list[bytes]]) -> str | N
 def _names_node(level: int, at: int) -> str:
     first, last = at << level, (at + 1 << level) - 1
     return f"entries {first} to {last}: stored node {at} at level {level} is not of them"
+
+
+def _check_signed(note: str | None, log_key: VerifierKey) -> None:
+    try:
+        open_tree_head(note or "", log_key)
+    except ConsentError as e:
+        raise LogDamagedError(f"the last tree head: {e}; is this the key of the log?") from e
 
 
 def _check_nothing_beyond(tx: Transaction, size: int) -> None:

@@ -5,7 +5,6 @@ import pytest
 
 from consent.entry import Opening, Sealed
 from consent.errors import MalformedError
-from consent.events import event_bytes, parse_event
 from consent.keys import SigningKey
 from consent.log import ConsentLog
 from consent.model import ConsentKind, Grant, NoticeRef, Purpose, Role, SubjectEvent
@@ -13,7 +12,6 @@ from consent.registry import OWN_ROLES, Registry
 from consent.site_keys import key_name
 from consent.subject_events import ConsentGiven, ConsentWithdrawn
 
-DPO = SigningKey.from_seed("site-a/dpo", b"d" * 32)
 EVIDENCE = hashlib.sha256(b"a signed form").hexdigest()
 NOTICE = NoticeRef(notice_id="notice", version=1, language="en", sha256="0" * 64)
 
@@ -36,12 +34,12 @@ class OpenVault:
 
     def seal(self, seq, opening):
         owner = opening.event.subject_id if isinstance(opening.event, SubjectEvent) else None
-        return Sealed(owner, seq.to_bytes(8, "big") + opening.salt + event_bytes(opening.event))
+        return Sealed(owner, seq.to_bytes(8, "big") + opening.packed())
 
     def unseal(self, seq, sealed):
         if sealed.body[:8] != seq.to_bytes(8, "big"):
             raise MalformedError("sealed for another entry")
-        return Opening(sealed.body[8:40], parse_event(sealed.body[40:]))
+        return Opening.parse(sealed.body[8:])
 
 
 @pytest.fixture
@@ -69,9 +67,9 @@ def log(tmp_path, clock, log_key, registrar, vault):
     return make_log(tmp_path / "site" / "log.sqlite", log_key, registrar, vault, clock)
 
 
-def make_log(path, log_key, registrar, vault, clock):
+def make_log(path, log_key, registrar, vault, clock, *others):
     path.parent.mkdir(exist_ok=True)
-    keys = [(Role.REGISTRAR, registrar.verifier)]
+    keys = [(Role.REGISTRAR, registrar.verifier), *((r, key_of(r).verifier) for r in others)]
     return ConsentLog.create(path, log_key, vault, keys, clock)
 
 

@@ -13,9 +13,9 @@ from consent.errors import LogDamagedError, LogRolledBackError
 from consent.log import ConsentLog
 from consent.model import Role
 from consent.note import open_tree_head
-from consent.site_events import KeyAdded, LogNote, SubjectErased
+from consent.site_events import LogNote, SubjectErased
 from consent.verify import verify_log
-from tests.consent.conftest import DPO, given, withdrawn
+from tests.consent.conftest import given, key_of, withdrawn
 from tests.consent.postgres_server import binaries, postgres_server
 
 sa = pytest.importorskip("sqlalchemy", reason="needs the extra [postgres]")
@@ -56,7 +56,7 @@ def mark(tmp_path):
 
 @pytest.fixture
 def pg(urls, log_key, registrar, vault, clock, mark):
-    keys = [(Role.REGISTRAR, registrar.verifier)]
+    keys = [(Role.REGISTRAR, registrar.verifier), (Role.DPO, key_of(Role.DPO).verifier)]
     return ConsentLog.create(urls[1], log_key, vault, keys, clock, high_water=mark)
 
 
@@ -77,29 +77,28 @@ def test_log_verifies_and_proves(pg, urls, log_key, registrar, clock, vault) -> 
         heads.append(open_tree_head(pg.snapshot().tree_head, log_key.verifier))
     found = verify_log(urls[1], log_key.verifier, vault, since=heads)
     snapshot = pg.snapshot()
-    assert found.size == snapshot.size == 20
+    assert found.size == snapshot.size == 21
     for head in heads:
         proof = snapshot.consistency_proof(head.size)
-        merkle.verify_consistency(head.size, 20, head.root, found.root, proof)
-    for i in range(20):
+        merkle.verify_consistency(head.size, 21, head.root, found.root, proof)
+    for i in range(21):
         leaf = merkle.leaf_hash(snapshot.entry(i))
-        merkle.verify_inclusion(leaf, i, 20, snapshot.inclusion_proof(i), found.root)
-    assert [e for *_, e in snapshot.events(18)] == [given("s8"), withdrawn("s8")]
+        merkle.verify_inclusion(leaf, i, 21, snapshot.inclusion_proof(i), found.root)
+    assert [e for *_, e in snapshot.events(19)] == [given("s8"), withdrawn("s8")]
 
 
 def test_a_long_log_is_read_in_blocks(pg, urls, log_key, registrar, clock, vault) -> None:
     pg.append([LogNote(text=str(i)) for i in range(2500)], registrar, clock)
-    assert [e.text for *_, e in pg.snapshot().events(2)] == [str(i) for i in range(2500)]
+    assert [e.text for *_, e in pg.snapshot().events(3)] == [str(i) for i in range(2500)]
     first = verify_log(urls[1], log_key.verifier, vault)
     again = verify_log(urls[1], log_key.verifier, vault, checked=first.checked)
     assert (first.size, first.root) == (again.size, again.root)
 
 
 def test_erased_openings_break_no_proof(pg, urls, log_key, registrar, clock, vault) -> None:
-    pg.append([KeyAdded(vkey=DPO.verifier.vkey, role=Role.DPO)], log_key, clock)
     pg.append([given("anna"), given("ben")], registrar, clock)
     erased = SubjectErased(subject_id="anna", entries=(3,), ground="GDPR 17(1)(b)")
-    pg.append([erased], DPO, clock, forget=pg.openings_of("anna"))
+    pg.append([erased], key_of(Role.DPO), clock, forget=pg.openings_of("anna"))
     assert verify_log(urls[1], log_key.verifier, vault).num_erased == 1
     assert [e for *_, e in pg.snapshot().events(3)] == [None, given("ben"), erased]
 
@@ -179,10 +178,9 @@ def test_a_restored_backup_is_never_signed_over(pg, urls, registrar, clock) -> N
     pg.append([given("anna"), withdrawn("anna")], registrar, clock)
     as_owner(
         urls,
-        "DELETE FROM opening WHERE seq = 3",
-        "DELETE FROM entry WHERE seq = 3",
-        "DELETE FROM node WHERE seq = 1 OR level = 2",
-        "DELETE FROM tree_head WHERE size = 4",
+        "DELETE FROM opening WHERE seq = 4",
+        "DELETE FROM entry WHERE seq = 4",
+        "DELETE FROM tree_head WHERE size = 5",
     )
     with pytest.raises(LogRolledBackError, match="Nothing was signed"):
         pg.append([given("anna")], registrar, clock)
@@ -199,14 +197,14 @@ def test_appenders_wait_for_each_other(pg, urls, log_key, registrar, clock, vaul
         t.start()
     for t in threads:
         t.join()
-    assert verify_log(urls[1], log_key.verifier, vault).size == 62
+    assert verify_log(urls[1], log_key.verifier, vault).size == 63
 
 
 def test_a_reader_sees_one_moment(pg, urls, registrar, clock) -> None:
     with PostgresStore(urls[1]).transaction() as tx:
         before = tx.size()
         pg.append([given("anna")], registrar, clock)
-        assert (tx.size(), tx.tree_head(3)) == (before, None)
+        assert (tx.size(), tx.tree_head(4)) == (before, None)
 
 
 KILL_MID_APPEND = """
@@ -239,7 +237,7 @@ def test_killed_at_any_step_of_an_append_the_log_is_whole(
     pg, urls, log_key, registrar, clock, vault, mark
 ) -> None:
     pg.append([given("anna")], registrar, clock)
-    before, outcomes = 3, set()
+    before, outcomes = 4, set()
     for at in range(1, 60):
         run = subprocess.run([sys.executable, "-c", KILL_MID_APPEND, urls[1], str(mark), str(at)],
                              check=False, env={**os.environ})  # fmt: skip
