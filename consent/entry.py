@@ -15,7 +15,7 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consent.envelope import canonical_json, parse_json, pre_authentication_encoding
-from consent.errors import MalformedError
+from consent.errors import BadSignatureError, MalformedError
 from consent.events import ConsentEvent, event_bytes, parse_event
 from consent.keys import SigningKey, VerifierKey
 
@@ -111,7 +111,11 @@ class Entry(BaseModel):
         Raises:
             BadSignatureError: It is not by ``signer``.
         """
-        signer.check(self.signed_bytes(), base64.b64decode(self.sig))
+        try:
+            signature = base64.b64decode(self.sig, validate=True)
+        except ValueError as e:
+            raise BadSignatureError("the signature is not base64") from e
+        signer.check(self.signed_bytes(), signature)
 
 
 def make_entry(opening: Opening, seq: int, time_s: int, signer: SigningKey) -> bytes:

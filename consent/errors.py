@@ -7,6 +7,7 @@
   * ProofError                a Merkle proof does not verify
   * RoleError                 a key may not sign this event
   * RecordError               an event does not fit what the log says already
+  * HookError                 what follows a withdrawal could not be done
   * VaultError                sealed data cannot be opened with the keys at hand
   * LogDamagedError           a log does not agree with itself; names the entry
   * LogRolledBackError        a log is older than, or not an extension of, what was seen before
@@ -45,6 +46,10 @@ class RoleError(ConsentError):
 
 class RecordError(ConsentError):
     """An event does not fit what the log says already. Names no person."""
+
+
+class HookError(ConsentError):
+    """What follows a withdrawal could not be done. The withdrawal itself stands."""
 
 
 class VaultError(ConsentError):

@@ -38,11 +38,13 @@ class AssetRuling:
         ruling: On everyone who is seen in a recording.
         frames: What may be used of each recording; nothing of one that was never linked.
         subjects: Who is seen in each.
+        unlinked: Recordings that the log never heard of.
     """
 
     ruling: Ruling
     frames: Mapping[str, Frames]
     subjects: Mapping[str, tuple[str, ...]]
+    unlinked: frozenset[str]
 
     def entries_of(self, asset: str) -> tuple[int, ...]:
         """Return the log entries that allow the use of a recording."""
@@ -66,8 +68,16 @@ class ConsentGate:
         with self._journal.reading() as (state, snapshot):
             return self._rule(state, snapshot, subject_ids, purpose)
 
-    def rule_assets(self, assets: Iterable[str], purpose: Purpose) -> AssetRuling:
-        """Rule on each recording, by its digest: every face in a frame must be covered."""
+    def rule_assets(
+        self, assets: Iterable[str], purpose: Purpose, subject_ids: Iterable[str] = ()
+    ) -> AssetRuling:
+        """Rule on each recording, by its digest: every face in a frame must be covered.
+
+        Args:
+            assets: Digests.
+            purpose: What for.
+            subject_ids: Others to rule on, from the same snapshot.
+        """
         with self._journal.reading() as (state, snapshot):
             known = {a: state.assets.get(a) for a in assets}
             subjects = {
@@ -76,13 +86,14 @@ class ConsentGate:
                 else ()
                 for a, found in known.items()
             }
-            people = dict.fromkeys(s for seen in subjects.values() for s in seen)
+            people = dict.fromkeys([*subject_ids, *(s for seen in subjects.values() for s in seen)])
             ruling = self._rule(state, snapshot, people, purpose)
             frames = {
                 a: usable_frames(found, ruling.entries, ruling.at) if found else Frames()
                 for a, found in known.items()
             }
-            return AssetRuling(ruling, frames, subjects)
+            unlinked = frozenset(a for a, found in known.items() if found is None)
+            return AssetRuling(ruling, frames, subjects, unlinked)
 
     def recheck(self, ruling: Ruling) -> Ruling:
         """Rule again, before anything made from the data is let out.
@@ -91,18 +102,17 @@ class ConsentGate:
             ConsentChangedError: A subject that was allowed no longer is.
         """
         again = self.rule(ruling.decisions, ruling.purpose)
-        lost = ruling.allowed - again.allowed
-        if lost:
-            raise ConsentChangedError(f"consent of {len(lost)} subject(s) ended during the round")
+        _check_kept(ruling, again)
         return again
 
     def recheck_assets(self, before: AssetRuling) -> AssetRuling:
         """Rule again on recordings.
 
         Raises:
-            ConsentChangedError: A frame that could be used no longer may be.
+            ConsentChangedError: A subject or a frame that was allowed no longer is.
         """
-        again = self.rule_assets(before.frames, before.ruling.purpose)
+        again = self.rule_assets(before.frames, before.ruling.purpose, before.ruling.decisions)
+        _check_kept(before.ruling, again.ruling)
         lost = sum(not _holds(again.frames[a], used) for a, used in before.frames.items())
         if lost:
             raise ConsentChangedError(f"{lost} recording(s) may no longer be used as they were")
@@ -119,6 +129,12 @@ class ConsentGate:
             if d.status is Status.ALLOWED and d.index is not None
         }
         return Ruling(purpose, now, decisions, entries, snapshot)
+
+
+def _check_kept(before: Ruling, now: Ruling) -> None:
+    lost = before.allowed - now.allowed
+    if lost:
+        raise ConsentChangedError(f"consent of {len(lost)} subject(s) ended during the round")
 
 
 def _holds(now: Frames, before: Frames) -> bool:

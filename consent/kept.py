@@ -11,18 +11,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consent.envelope import canonical_json, parse_json
 from consent.errors import MalformedError
-from consent.manifest import Leaf
+from consent.manifest import Leaf, Range
 from consent.model import Purpose
 
 _SHA256 = "^[0-9a-f]{64}$"
 
 
 class KeptLeaf(BaseModel):
-    """A recording and the log entries that allowed its use."""
+    """A recording, the log entries that allowed its use, and the frames that were used."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     asset: str = Field(pattern=_SHA256)
     entries: tuple[int, ...] = Field(min_length=1)
+    frames: tuple[Range, ...] = ()  # none: all of them
 
 
 class KeptManifest(BaseModel):
@@ -40,7 +41,7 @@ class KeptManifest(BaseModel):
 
     def opened(self) -> tuple[Leaf, ...]:
         """Return the leaves as they are hashed, in the order that the file has."""
-        return tuple(Leaf(bytes.fromhex(k.asset), k.entries) for k in self.leaves)
+        return tuple(Leaf(bytes.fromhex(k.asset), k.entries, k.frames) for k in self.leaves)
 
     def line(self) -> bytes:
         """Return the line of the file."""

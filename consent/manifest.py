@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from consent import merkle
 from consent.errors import ProofError
 
+Range = tuple[int, int]
+
 
 @dataclass(frozen=True)
 class Leaf:
@@ -21,6 +23,7 @@ class Leaf:
 
     asset: bytes  # SHA-256 of the recording
     entries: tuple[int, ...]
+    frames: tuple[Range, ...] = ()  # those used, first and last included; none: all of them
 
     def hash(self, salt: bytes) -> bytes:
         """Return the leaf's hash in the tree; ``salt`` is the manifest's."""
@@ -54,9 +57,10 @@ def leaf_salt(salt: bytes, asset: bytes) -> bytes:
 
 def leaf_hash(leaf: Leaf, salt: bytes) -> bytes:
     """Return the hash of a leaf with its own salt."""
-    entries = b"".join(index.to_bytes(8, "big") for index in leaf.entries)
+    numbers = [len(leaf.entries), *leaf.entries, *(end for span in leaf.frames for end in span)]
     hidden = hashlib.sha256(salt + leaf.asset).digest()
-    return merkle.leaf_hash(b"omote/manifest/v1\0" + hidden + entries)
+    packed = b"".join(number.to_bytes(8, "big") for number in numbers)
+    return merkle.leaf_hash(b"omote/manifest/v1\0" + hidden + packed)
 
 
 def manifest_root(leaves: Iterable[Leaf], salt: bytes) -> bytes:

@@ -57,9 +57,7 @@ class Registry:
         self.clock = clock
         self.keys = SiteKeys(folder / KEYS)
         self._vault = Vault.open(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
-        self._journal = Journal(
-            folder / LOG_FILE, self.keys, self._vault, folder / LOCK_FILE, clock
-        )
+        self.journal = Journal(folder / LOG_FILE, self.keys, self._vault, folder / LOCK_FILE, clock)
 
     @classmethod
     def create(
@@ -117,18 +115,18 @@ class Registry:
 
     def state(self) -> State:
         """Return what the log says now. It grows as the log does: use it, do not keep it."""
-        with self._journal.reading() as (state, _):
+        with self.journal.reading() as (state, _):
             return state
 
     def snapshot(self) -> LogSnapshot:
         """Return the log's head and proofs as they stand now."""
-        with self._journal.reading() as (_, snapshot):
+        with self.journal.reading() as (_, snapshot):
             return snapshot
 
     @cached_property
     def gate(self) -> ConsentGate:
         """The gate of this registry."""
-        return ConsentGate(self._journal, self.clock)
+        return ConsentGate(self.journal, self.clock)
 
     @property
     def site(self) -> str:
@@ -137,6 +135,15 @@ class Registry:
         if described is None:
             raise RecordError("this log does not say whose it is")
         return described.event.site
+
+    def signing_key(self, role: Role) -> SigningKey:
+        """Return the key at hand that may sign for a role now.
+
+        Raises:
+            KeyFileError: There is none.
+        """
+        state = self.state()
+        return self.keys.first([role], state.keys, state.size)
 
     @property
     def log_vkey(self) -> str:
@@ -165,7 +172,7 @@ class Registry:
             RoleError: The role may not sign an event.
             KeyFileError: The role's key is not at hand.
         """
-        return self._journal.append(events, [role] if isinstance(role, Role) else role)
+        return self.journal.append(events, [role] if isinstance(role, Role) else role)
 
     def publish_notice(
         self,
@@ -189,7 +196,7 @@ class Registry:
             terms: What it promises, for machines.
         """
         changed = tuple(purposes) if material is True else tuple(material or ())
-        with self._journal.writing() as state:
+        with self.journal.writing() as state:
             known = state.notices.get(notice_id, NoticeState())
             version = known.next_version(language, purposes, changed)
             digest = hashlib.sha256(text.encode()).hexdigest()
@@ -279,7 +286,7 @@ class Registry:
     def refuse(self, subject_id: str, purposes: Sequence[Purpose], notice: NoticeRef) -> int:
         """Record a refusal. It also takes back what was given before."""
         event = ConsentRefused(subject_id=subject_id, purposes=tuple(purposes), notice=notice)
-        return self._journal.append([event], WITHDRAWERS).start
+        return self.journal.append([event], WITHDRAWERS).start
 
     def withdraw(self, subject_id: str, purposes: Sequence[Purpose] = tuple(Purpose)) -> int:
         """Record a withdrawal; return the index of its entry.
@@ -291,7 +298,7 @@ class Registry:
             RecordError: There is no such person.
         """
         event = ConsentWithdrawn(subject_id=subject_id, purposes=tuple(purposes))
-        return self._journal.append([event], WITHDRAWERS).start
+        return self.journal.append([event], WITHDRAWERS).start
 
     def erase(self, subject_id: str, ground: str, *, suppress: bool = False) -> int:
         """Make everything about a person unreadable, for good; return the index of the entry.
@@ -306,19 +313,19 @@ class Registry:
         Raises:
             RecordError: There is no such person, or they were erased before.
         """
-        with self._journal.writing() as state:
+        with self.journal.writing() as state:
             person = state.find(subject_id)
             tag = person.registered.event.tag if person.registered else None
             entries = tuple(item.index for item in person.history)
             event = SubjectErased(subject_id=subject_id, entries=entries, ground=ground)
-            (index,) = self._journal.append([event], [Role.DPO], forget=entries)
+            (index,) = self.journal.append([event], [Role.DPO], forget=entries)
             if suppress and tag is not None:
                 self._vault.suppress(tag)
             self._finish_erasures()
         return index
 
     def _finish_erasures(self) -> None:
-        with self._journal.writing() as state:
+        with self.journal.writing() as state:
             erased = [s for s, p in state.subjects.items() if p.erased]
             if left := [s for s in erased if self._vault.holds(s)]:
                 self._vault.destroy(left)

@@ -43,7 +43,7 @@ class SiteKeys:
             KeyFileError: A file can be read by others, or is not a key.
         """
         paths = sorted({*self.folder.glob(f"{role}.key"), *self.folder.glob(f"{role}-*.key")})
-        return [_load(path, path.stat().st_mtime_ns) for path in paths]
+        return [_load(path, path.stat().st_ctime_ns) for path in paths]
 
     def active(self, role: Role, ring: KeyRing, index: int) -> list[SigningKey]:
         """Return those keys at hand that may sign entry ``index``, the newest first.
@@ -73,5 +73,5 @@ class SiteKeys:
 
 
 @lru_cache(maxsize=256)
-def _load(path: Path, _written_ns: int) -> SigningKey:
+def _load(path: Path, _changed_ns: int) -> SigningKey:
     return SigningKey.load(path)

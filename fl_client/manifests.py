@@ -34,7 +34,7 @@ def keep_manifest(
         manifest=attestation.manifest,
         salt=salt.hex(),
         leaves=tuple(
-            KeptLeaf(asset=leaf.asset.hex(), entries=leaf.entries)
+            KeptLeaf(asset=leaf.asset.hex(), entries=leaf.entries, frames=leaf.frames)
             for leaf in sorted(leaves, key=lambda leaf: leaf.hash(salt))
         ),
     )

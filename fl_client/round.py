@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 
 from consent.attestation import (
@@ -18,8 +19,9 @@ from consent.attestation import (
 )
 from consent.errors import ConsentChangedError
 from consent.gate import Ruling
-from consent.manifest import manifest_root
-from consent.model import Purpose
+from consent.manifest import Leaf, manifest_root
+from consent.model import Purpose, Role
+from consent.site_events import RoundDiscarded, RoundSigned, RoundStarted
 from core_model.protocol.messages import (
     RefusalCode,
     RoundPlan,
@@ -74,6 +76,7 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     # (2) Who may be used? Asked anew in every round.
     min_subjects = max(plan.min_subjects, site.config.caps.min_subjects)
     selection = select(site.recordings, site.gate, plan, min_subjects)
+    site.registry.append([_started(plan)], Role.OPERATOR)
     state = LocalState(site.config.state, plan.run_id, plan.purpose)
 
     # (3) Train, and keep of the shared weights only what may leave.
@@ -83,8 +86,10 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
 
     # (4) Still allowed? A withdrawal while we trained voids the round for this site.
     try:
-        ruling = site.gate.recheck(selection.ruling)
+        ruling = site.gate.recheck_assets(selection.ruling).ruling
     except ConsentChangedError as e:
+        discarded = RoundDiscarded(run_id=plan.run_id, round=plan.round, reason=str(e))
+        site.registry.append([discarded], Role.OPERATOR)
         raise RoundRefusedError(RefusalCode.CONSENT_CHANGED, str(e)) from e
 
     # (5) Say what the update rests on, and sign it.
@@ -93,24 +98,49 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     attestation = _attest(
         plan, site, selection, ruling, trained, labelled, manifest_root(leaves, salt), started_at
     )
+    signed = sign_attestation(attestation, site.key)
     update = SiteUpdate(
         site_id=site.site_id,
         arrays=trained.shared,
-        attestation=sign_attestation(attestation, site.key),
+        attestation=signed,
         labelled_aus=labelled,
     )
 
-    # (6) Only now is the round worth remembering.
+    # (6) Put it on record before it leaves. Only now is the round worth remembering.
     keep_manifest(site.config.state, attestation, salt, leaves)
+    record = _signed(attestation, leaves, signed)
+    site.registry.append([record], Role.OPERATOR)
     state.save(trained.local, trained.dataset.subjects)
     return update
+
+
+def _started(plan: RoundPlan) -> RoundStarted:
+    return RoundStarted(
+        run_id=plan.run_id,
+        round=plan.round,
+        purpose=Purpose(plan.purpose),
+        model_in=plan.model_in,
+    )
+
+
+def _signed(attestation: Attestation, leaves: Sequence[Leaf], envelope: bytes) -> RoundSigned:
+    return RoundSigned(
+        run_id=attestation.run_id,
+        round=attestation.round,
+        purpose=attestation.purpose,
+        model_in=attestation.model_in,
+        update=attestation.update,
+        manifest=attestation.manifest,
+        entries=tuple(sorted({entry for leaf in leaves for entry in leaf.entries})),
+        attestation=envelope.decode(),
+    )
 
 
 def _attest(
     plan: RoundPlan, site: Site, selection: Selection, ruling: Ruling, trained: Trained,
     labelled: tuple[int, ...], manifest: bytes, started_at: datetime,
 ) -> Attestation:  # fmt: skip
-    start, end = selection.ruling.snapshot, ruling.snapshot
+    start, end = selection.ruling.ruling.snapshot, ruling.snapshot
     try:
         proof = end.consistency_proof(plan.tree_size)
     except ValueError as e:
@@ -134,11 +164,18 @@ def _attest(
             since_start=tuple(h.hex() for h in end.consistency_proof(start.size)),
             consistency=tuple(h.hex() for h in proof),
         ),
+        policy=_policy(site),
         code=installed_code(),
         previous=plan.previous,
         started_at=started_at,
-        ended_at=site.clock(),
+        ended_at=ruling.at,  # what was asked last, before this was signed
     )
+
+
+def _policy(site: Site) -> str | None:
+    """Return the digest of the rules in force at the site."""
+    policies = site.registry.state().policies
+    return policies[-1].event.sha256 if policies else None
 
 
 def _counts(
@@ -153,6 +190,6 @@ def _counts(
     else:
         counted = {au: frames[au] for au in labelled}
     return Counts(
-        recordings=len(selection.recordings),
+        recordings=len(selection.leaves()),
         frames=tuple(FrameCount(au=au, frames=n) for au, n in counted.items()),
     )

@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from consent.assets import usable_frames
 from consent.attestation import Attestation, open_attestation
 from consent.audit.manifests import recompute
 from consent.errors import ConsentError
 from consent.events import ConsentEvent
-from consent.kept import KeptManifest
+from consent.kept import KeptLeaf, KeptManifest
 from consent.keys import VerifierKey
 from consent.model import Role
 from consent.note import TreeHead, open_tree_head
@@ -174,22 +175,24 @@ def _check_consent(check: RoundCheck, then: State, people: Mapping[int, str], mo
                 wrong[f"consent was {decision.status} when the round {moment}"] += 1
             elif moment == "began" and decision.index != entry:
                 wrong[f"entry {entry} was not the consent in force when the round began"] += 1
-        uncovered = _uncovered(leaf.asset, then, [people.get(e) for e in leaf.entries])
-        if uncovered and moment == "began":
-            wrong[uncovered] += 1
+        covered = [person for e in leaf.entries if (person := people.get(e)) is not None]
+        if not _is_covered(leaf, then, covered, at):
+            wrong[f"a face was not covered when the round {moment}"] += 1
     check.faults += [f"{number} recording(s): {why}" for why, number in sorted(wrong.items())]
 
 
-def _uncovered(asset: str, then: State, covered: Sequence[str | None]) -> str | None:
-    """Is somebody in the recording who is not among those who agreed?"""
-    linked = then.assets.get(asset)
+def _is_covered(leaf: KeptLeaf, then: State, covered: Sequence[str], at: datetime) -> bool:
+    """Is everyone who is seen in the frames that were used among those who agreed?
+
+    A recording that the log does not know shows one person, as the site's list says.
+    """
+    linked = then.assets.get(leaf.asset)
     if linked is None:
-        return None
-    if any(set(span.subjects) - set(covered) for span in linked.spans):
-        return "somebody is seen in it whose consent the manifest does not name"
-    if any(not span.is_resolved for span in linked.spans):
-        return "a face is seen in it that nobody has named"
-    return None
+        return True
+    usable = usable_frames(linked, covered, at).ranges
+    return bool(leaf.frames) and all(
+        any(low <= first and last <= high for low, high in usable) for first, last in leaf.frames
+    )
 
 
 def _name_people(check: RoundCheck, people: Mapping[int, str]) -> None:

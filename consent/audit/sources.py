@@ -18,7 +18,6 @@ from consent.log import ConsentLog, LogSnapshot
 from consent.model import Role
 from consent.note import TreeHead, open_tree_head
 from consent.registry import KEK_FILE, KEYS, KEYSTORE_FILE, LOG_FILE
-from consent.signers import Signers
 from consent.state import State
 from consent.vault import Vault
 from consent.verify import verify_log
@@ -97,10 +96,7 @@ class Sources:
             LogDamagedError: Something does not fit; the message names the entry.
             LogRolledBackError: It does not extend a head that was seen before.
         """
-        found = verify_log(
-            self.log.location, log_key, self.vault, since=since, keys=Signers(log_key)
-        )
-        return found.root
+        return verify_log(self.log.location, log_key, self.vault, since=since).root
 
     def log_key(self) -> VerifierKey:
         """Return the key that the log's own first entry names. Compare it with one from outside."""

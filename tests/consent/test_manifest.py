@@ -19,6 +19,7 @@ LIES = {
     "a leaf less": LEAVES[:-1],
     "another recording": [*LEAVES[:-1], Leaf(b"x" * 32, LEAVES[-1].entries)],
     "another consent entry": [*LEAVES[:-1], Leaf(LEAVES[-1].asset, (99,))],
+    "other frames": [*LEAVES[:-1], Leaf(LEAVES[-1].asset, LEAVES[-1].entries, ((1, 3),))],
     "one person of two": [*LEAVES[:-1], Leaf(LEAVES[-1].asset, LEAVES[-1].entries[:1])],
 }
 

@@ -41,7 +41,7 @@ class Site:
     def leaves(self, purpose=Purpose.FINETUNING) -> list[Leaf]:
         ruling = self.registry.gate.rule(self.people.values(), purpose)
         return [
-            Leaf(bytes.fromhex(recording(name)), (ruling.entries[s],))
+            Leaf(bytes.fromhex(recording(name)), (ruling.entries[s],), ((1, 10),))
             for name, s in self.people.items()
             if s in ruling.allowed
         ]
@@ -76,7 +76,7 @@ class Site:
             attestation=digest, run_id=run, round=number, purpose=Purpose.FINETUNING,
             manifest=root, salt=SALT.hex(),
             leaves=tuple(
-                KeptLeaf(asset=leaf.asset.hex(), entries=leaf.entries)
+                KeptLeaf(asset=leaf.asset.hex(), entries=leaf.entries, frames=leaf.frames)
                 for leaf in sorted(leaves, key=lambda leaf: leaf.hash(SALT))
             ),
         )  # fmt: skip

@@ -40,7 +40,7 @@ def bundle(site, tmp_path):
 
 def test_bundle_holds_with_nothing_but_the_key(bundle) -> None:
     found = verify_bundle(bundle[0], LOG)
-    assert (found.head.size, len(found.rounds), found.flags) == (15, 2, [])
+    assert (found.head.size, len(found.rounds), found.flags) == (17, 2, [])
 
 
 def test_equal_logs_give_equal_bytes(bundle, site, tmp_path) -> None:
@@ -112,7 +112,7 @@ def last_entry_gone(contents):
     while at < len(data):
         last, at = at, at + 2 + int.from_bytes(data[at : at + 2], "big")
     contents["log/00000000.entries"] = data[:last]
-    without_line(b'"seq":14}')(contents)
+    without_line(b'"seq":16}')(contents)
 
 
 def add(name, data):
@@ -122,12 +122,12 @@ def add(name, data):
 LIES = {
     "an attestation is left out": (without_line(b"round.signed"), "round.signed.*is missing"),
     "a key is left out": (without_line(b'"seq":3}'), "was never added"),
-    "the last entry is left out": (last_entry_gone, "signed for 15 entries; the 14"),
+    "the last entry is left out": (last_entry_gone, "signed for 17 entries; the 16"),
     "a file more": (add("log/note", b""), "does not belong here"),
     "a file after the end": (add("zoo", b""), "after the tree head"),
     "an opening of nothing": (
         lambda c: c.update({"log/00000000.openings": c["log/00000000.openings"].replace(
-            b'"seq":14}', b'"seq":99}')}), "no entry 99|is missing"),
+            b'"seq":16}', b'"seq":99}')}), "no entry 99|is missing"),
     "no tree head": (lambda c: c.pop("tree-head"), "ends before"),
 }  # fmt: skip
 
@@ -179,7 +179,7 @@ def test_log_of_several_blocks(site, tmp_path) -> None:
 
 @settings(max_examples=60)
 @given(
-    st.dictionaries(st.from_regex("[a-z]{1,9}(/[a-z]{1,9})?", fullmatch=True), st.binary(max_size=2000)),
+    st.dictionaries(st.sampled_from(["a", "a/b", "a.b", "b"]), st.binary(max_size=2000)),
     st.integers(0, 1 << 30), st.integers(1, 255),
 )  # fmt: skip
 def test_archive_has_one_form(contents, at, flip) -> None:

@@ -106,15 +106,15 @@ def test_sample_of_an_expired_grant(site, clock) -> None:
 def test_consent_to_another_purpose_does_not_count(site) -> None:
     subject_id = site.add("anna", Purpose.PRETRAINING)
     entry = site.registry.state().subjects[subject_id].answers[Purpose.PRETRAINING].index
-    site.train(1, leaves=[Leaf(bytes.fromhex(recording("anna")), (entry,))])
+    site.train(1, leaves=[Leaf(bytes.fromhex(recording("anna")), (entry,), ((1, 10),))])
     assert "consent was never_given when the round began" in faults(site)
 
 
 def test_somebody_elses_consent_does_not_count(trio) -> None:
     """The recording is Ben's, the entry Anna's: Ben is seen in it and not named."""
     anna, ben, *_ = trio.leaves()
-    trio.train(1, leaves=[Leaf(ben.asset, anna.entries)])
-    assert "somebody is seen in it whose consent the manifest does not name" in faults(trio)
+    trio.train(1, leaves=[Leaf(ben.asset, anna.entries, ben.frames)])
+    assert "1 recording(s): a face was not covered when the round began" in faults(trio)
 
 
 def test_consent_that_was_replaced_does_not_count(trio) -> None:
@@ -124,12 +124,30 @@ def test_consent_that_was_replaced_does_not_count(trio) -> None:
     assert f"entry {old[0].entries[0]} was not the consent in force" in faults(trio)
 
 
-def test_face_that_nobody_named(trio) -> None:
-    span = Span(first=1, last=2, num_faces=2, subjects=(trio.people["anna"],))
-    event = AssetLinked(asset=recording("anna"), spans=(span,))
-    trio.registry.append([event], Role.OPERATOR)
-    trio.train(1)
-    assert "a face is seen in it that nobody has named" in faults(trio)
+USED = {
+    "frames with one named face": (((1, 3),), True),
+    "a frame with a face that nobody named": (((1, 4),), False),
+    "a frame of nobody": (((1, 3), (11, 12)), False),
+    "all of it": ((), False),
+}
+
+
+@pytest.mark.parametrize(("frames", "is_fine"), USED.values(), ids=USED.keys())
+def test_face_that_nobody_named(trio, frames, is_fine) -> None:
+    """Adversarial case 10: in frames 4 to 10 somebody walks through the picture."""
+    anna = trio.people["anna"]
+    spans = (
+        Span(first=1, last=3, num_faces=1, subjects=(anna,)),
+        Span(first=4, last=10, num_faces=2, subjects=(anna,)),
+    )
+    trio.registry.append([AssetLinked(asset=recording("anna"), spans=spans)], Role.OPERATOR)
+    leaf, *_ = trio.leaves()
+    trio.train(1, leaves=[Leaf(leaf.asset, leaf.entries, frames)])
+    want = (
+        "1 recording(s): a face was not covered when the round began; 1 recording(s): a face "
+        "was not covered when the round ended"
+    )
+    assert faults(trio) == ("" if is_fine else want)
 
 
 def test_entry_and_attestation_that_differ(trio) -> None:
