@@ -172,6 +172,8 @@ def test_site_that_counts_nothing_never_makes_the_model_nan(tmp_path, count, cod
 
     def counts_nothing(request, site):
         update = run_round(request, site)
+        if request.plan.round != 2:
+            return update
         signed = open_attestation(update.attestation, site.key.verifier).attestation
         frames = tuple(c.model_copy(update={"frames": count}) for c in signed.counts.frames)
         counts = signed.counts.model_copy(update={"frames": frames})
