@@ -143,7 +143,7 @@ class _Pass:
             try:
                 self._entry(entry, openings.pop(entry.seq, None))
             except ConsentError as e:
-                raise BundleError(f"{name}: entry {entry.seq} ({entry.type}): {e}") from e
+                raise BundleError(f"entry {entry.seq} ({entry.type}): {e}") from e
         if openings:
             raise BundleError(f"{name}: there is no entry {min(openings)} to open here")
         self._entries = []

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,9 +41,14 @@ class Sources:
             FileNotFoundError: There is no log.
             VaultError: The keystore is missing or of another site.
         """
-        vault = Vault.open(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
-        log = ConsentLog(folder / LOG_FILE, None, vault)
-        return cls(log, vault, log.snapshot())
+        if not (folder / LOG_FILE).exists():
+            raise FileNotFoundError(
+                f"no consent log in {folder}; name the site's consent folder with --folder"
+            )
+        with _whole_file():
+            vault = Vault.open(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
+            log = ConsentLog(folder / LOG_FILE, None, vault)
+            return cls(log, vault, log.snapshot())
 
     @property
     def size(self) -> int:
@@ -96,11 +103,14 @@ class Sources:
             LogDamagedError: Something does not fit; the message names the entry.
             LogRolledBackError: It does not extend a head that was seen before.
         """
-        return verify_log(self.log.location, log_key, self.vault, since=since).root
+        with _whole_file():
+            return verify_log(self.log.location, log_key, self.vault, since=since).root
 
     def log_key(self) -> VerifierKey:
         """Return the key that the log's own first entry names. Compare it with one from outside."""
-        for key in self.state().keys.keys.values():
+        with _whole_file():
+            keys = self.state().keys.keys
+        for key in keys.values():
             if key.role is Role.LOG:
                 return VerifierKey.parse(key.vkey)
         raise LogDamagedError("the log does not begin with its own key")
@@ -128,6 +138,15 @@ def check_site(sources: Sources, state: State, manifests: Iterable[Path]) -> lis
 def find_manifests(folder: Path) -> list[Path]:
     """Return the kept manifests under a site's state folder."""
     return sorted(folder.glob("*/manifests.jsonl"))
+
+
+@contextmanager
+def _whole_file() -> Iterator[None]:
+    """Say plainly that the file itself is damaged."""
+    try:
+        yield
+    except sqlite3.DatabaseError as e:
+        raise LogDamagedError(f"the file of the log cannot be read: {e}") from e
 
 
 def _unseal(vault: Sealer, seq: int, sealed: Sealed | None) -> Opening | None:

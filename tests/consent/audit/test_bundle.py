@@ -81,7 +81,9 @@ def test_every_changed_byte_is_found_and_named(bundle, tmp_path) -> None:
             verify_bundle(path, LOG)
         assert isinstance(caught.value, BundleError), at
         names.add(str(caught.value).split(":")[0])
-    assert {"log/00000000.entries", "log/00000000.openings", "tree-head", "about.json"} <= names
+    members = {"log/00000000.entries", "log/00000000.openings", "tree-head", "about.json"}
+    assert members <= names
+    assert {int(n.split()[1]) for n in names if n.startswith("entry ")} == set(range(17))
 
 
 def members(data) -> dict[str, bytes]:
