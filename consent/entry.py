@@ -15,9 +15,10 @@ from typing import Protocol
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consent.envelope import canonical_json, parse_json, pre_authentication_encoding
-from consent.errors import BadSignatureError, MalformedError
+from consent.errors import MalformedError
 from consent.events import ConsentEvent, event_bytes, parse_event
 from consent.keys import SigningKey, VerifierKey
+from consent.note import decode_base64
 
 PAYLOAD_TYPE = "application/vnd.omote.consent-entry+json;version=1"
 SALT_BYTES = 32
@@ -110,12 +111,9 @@ class Entry(BaseModel):
 
         Raises:
             BadSignatureError: It is not by ``signer``.
+            MalformedError: It is not in canonical base64.
         """
-        try:
-            signature = base64.b64decode(self.sig, validate=True)
-        except ValueError as e:
-            raise BadSignatureError("the signature is not base64") from e
-        signer.check(self.signed_bytes(), signature)
+        signer.check(self.signed_bytes(), decode_base64(self.sig))
 
 
 def make_entry(opening: Opening, seq: int, time_s: int, signer: SigningKey) -> bytes:

@@ -89,6 +89,12 @@ class Keystore:
         if new:
             self._write(insert)
 
+    def owners(self) -> set[str]:
+        """Return everyone who has a key."""
+        return {
+            row[0] for row in self._read(lambda db: db.execute("SELECT owner FROM dek").fetchall())
+        }
+
     def cipher(self, owner: str) -> AESGCM | None:
         """Return an owner's cipher, or None if there is no key.
 

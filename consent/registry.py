@@ -18,7 +18,7 @@ from consent.events import ConsentEvent
 from consent.gate import ConsentGate
 from consent.journal import Journal
 from consent.keys import SigningKey
-from consent.log import Clock, ConsentLog, LogSnapshot
+from consent.log import Clock, LogSnapshot
 from consent.model import (
     ConsentKind,
     Grant,
@@ -28,8 +28,8 @@ from consent.model import (
     Relation,
     Role,
 )
-from consent.site_events import NoticePublished, SiteDescribed, SubjectErased
-from consent.site_keys import SiteKeys, key_name
+from consent.site_events import NoticePublished, SubjectErased
+from consent.site_folder import SiteFolder
 from consent.standing import NoticeState
 from consent.state import State
 from consent.subject_events import (
@@ -40,11 +40,7 @@ from consent.subject_events import (
     GuardianLinked,
     SubjectRegistered,
 )
-from consent.vault import Vault
 
-LOG_FILE, KEYSTORE_FILE, KEYS = "log.sqlite", "keystore.sqlite", "keys"
-KEK_FILE, LOCK_FILE = "kek.key", "append.lock"
-OWN_ROLES = (Role.LOG, Role.ROOT, Role.DPO, Role.REGISTRAR, Role.OPERATOR)
 WITHDRAWERS = (Role.REGISTRAR, Role.DPO, Role.OPERATOR, Role.LOG)
 
 
@@ -55,9 +51,10 @@ class Registry:
         """Use ``create`` or ``open``."""
         self.folder = folder
         self.clock = clock
-        self.keys = SiteKeys(folder / KEYS)
-        self._vault = Vault.open(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
-        self.journal = Journal(folder / LOG_FILE, self.keys, self._vault, folder / LOCK_FILE, clock)
+        place = SiteFolder(folder)
+        self.keys = place.keys
+        self._vault = place.open_vault()
+        self.journal = Journal(place.log, self.keys, self._vault, place.append_lock, clock)
 
     @classmethod
     def create(
@@ -70,33 +67,15 @@ class Registry:
         num_roots: int = 1,
         keys: Mapping[Role, SigningKey] | None = None,
     ) -> Registry:
-        """Make an empty registry with new keys for each role.
+        """Make an empty registry with new keys for each role, or those given.
 
-        Args:
-            folder: Empty or not there yet.
-            site: Public name; the log is named ``<site>/consent-log``.
-            clock: Tells the time.
-            territory: ISO 3166 code of where the data are used.
-            num_roots: Root keys; more than half of them must agree to change keys later.
-            keys: For simulations: keys to take instead of new ones.
+        Of ``num_roots`` root keys, more than half must agree to change keys later.
 
         Raises:
             KeyFileError: There is a registry already.
         """
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / KEYS).mkdir(exist_ok=True, mode=0o700)
-        roles = [*OWN_ROLES, *[Role.ROOT] * (num_roots - 1)]
-        made = [(role, SigningKey.generate(key_name(site, role))) for role in roles]
-        made = [(role, (keys or {}).get(role, key)) for role, key in made]
-        vault = Vault.create(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
-        for role, key in made:
-            SiteKeys(folder / KEYS).save(role, key)
-        (_, log_key), *others = made
-        public = [(role, key.verifier) for role, key in others]
-        ConsentLog.create(folder / LOG_FILE, log_key, vault, public, clock)
-        registry = cls(folder, clock)
-        registry.append([SiteDescribed(site=site, territory=territory)], Role.LOG)
-        return registry
+        SiteFolder(folder).found(site, clock, territory, num_roots, keys or {})
+        return cls(folder, clock)
 
     @classmethod
     def open(cls, folder: Path, clock: Clock) -> Registry:
@@ -271,7 +250,7 @@ class Registry:
             evidence: SHA-256 of what shows it, such as the signed form.
             guardian_id: Who agreed for a minor; linked before.
             assent: Of the minor.
-            is_renewal: Consent that was given before is confirmed.
+            is_renewal: Confirms what was given before.
 
         Raises:
             RecordError: Not registered, no such notice, or a minor without guardian.
@@ -291,8 +270,8 @@ class Registry:
     def withdraw(self, subject_id: str, purposes: Sequence[Purpose] = tuple(Purpose)) -> int:
         """Record a withdrawal; return the index of its entry.
 
-        Never fails for want of a role: a registrar or data-protection officer signs, or else the
-        operator, or else the log itself, which is flagged.
+        Never fails for want of a role: if neither registrar nor data-protection officer is at hand
+        the operator or the log itself signs, which is flagged.
 
         Raises:
             RecordError: There is no such person.
@@ -304,11 +283,7 @@ class Registry:
         """Make everything about a person unreadable, for good; return the index of the entry.
 
         The entry comes first: an erasure that is interrupted is finished at the next ``open``.
-
-        Args:
-            subject_id: Who.
-            ground: Legal ground, such as ``GDPR 17(1)(b)``.
-            suppress: Also refuse to register the same outside id again.
+        ``suppress``: also refuse to register the same outside id again.
 
         Raises:
             RecordError: There is no such person, or they were erased before.
@@ -316,7 +291,7 @@ class Registry:
         with self.journal.writing() as state:
             person = state.find(subject_id)
             tag = person.registered.event.tag if person.registered else None
-            entries = tuple(item.index for item in person.history)
+            entries = tuple(person.entries)
             event = SubjectErased(subject_id=subject_id, entries=entries, ground=ground)
             (index,) = self.journal.append([event], [Role.DPO], forget=entries)
             if suppress and tag is not None:
@@ -325,7 +300,7 @@ class Registry:
         return index
 
     def _finish_erasures(self) -> None:
-        with self.journal.writing() as state:
-            erased = [s for s, p in state.subjects.items() if p.erased]
-            if left := [s for s in erased if self._vault.holds(s)]:
+        erased = [s for s, p in self.state().subjects.items() if p.erased]
+        if left := self._vault.held(erased):
+            with self.journal.writing():
                 self._vault.destroy(left)

@@ -52,6 +52,7 @@ class SubjectState:
     majority: Logged[MajorityReached] | None = None
     answers: dict[Purpose, Logged[Answer]] = field(default_factory=dict)  # the last per purpose
     history: list[Logged[SubjectEvent]] = field(default_factory=list)
+    entries: list[int] = field(default_factory=list)  # all about them, heard or not
     erased: Logged[SubjectErased] | None = None
 
     def is_minor(self, moment: datetime) -> bool:

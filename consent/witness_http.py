@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import threading
+from collections.abc import Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import BaseServer
@@ -106,14 +107,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def ask_witness(
-    url: str, snapshot: LogSnapshot, log_key: VerifierKey, witness: WitnessKey
+    url: str, snapshot: LogSnapshot, log_keys: Sequence[VerifierKey], witness: WitnessKey
 ) -> tuple[str, int]:
     """Have a tree head cosigned.
 
     Args:
         url: The witness's prefix, without ``/add-checkpoint``.
         snapshot: The log.
-        log_key: The log's public key.
+        log_keys: The log's public key, or keys.
         witness: Whose cosignature is expected.
 
     Returns:
@@ -134,7 +135,7 @@ def ask_witness(
         status, text = _post(url, request.body())
         if status == HTTPStatus.OK:
             note = snapshot.tree_head + text
-            _, times = open_cosigned(note, [log_key], [witness])
+            _, times = open_cosigned(note, log_keys, [witness])
             if witness not in times:
                 raise BadSignatureError(f"{witness.name} answered without its cosignature")
             return note, times[witness]

@@ -110,7 +110,7 @@ def _effect(facts: Facts, person: SubjectState, item: Logged[SubjectEvent]) -> t
 def one_person(facts: Facts, draft: Draft) -> Answer:
     """Question 5."""
     return draft(
-        "For each registered person, on request: omote-consent audit export sar OUTSIDE-ID. It "
+        "For each registered person, on request: omote-consent audit export sar SUBJECT. It "
         f"covers {count(sum(1 for _ in facts.people()), 'person', 'people')} today."
     )
 

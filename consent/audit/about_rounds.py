@@ -47,8 +47,9 @@ def in_models(facts: Facts, draft: Draft) -> Answer:
     ]
     good = sum(c.is_recomputed and not c.faults for c in facts.checks)
     return draft(
-        f"{good} of {count(len(facts.checks), 'signed round')} can be recomputed to the person. "
-        "For one person and one model: omote-consent audit who OUTSIDE-ID --model DIGEST",
+        f"{good} of {count(len(facts.checks), 'signed round')} can be recomputed to the person"
+        f"{f'; {len(broken)} are not as they were signed' if broken else ''}. "
+        "For one person and one model: omote-consent audit who SUBJECT --model DIGEST",
         ("Round", "Purpose", "People", "Recordings", "Recomputed", "Admitted"),
         rows,
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from consent.audit.facts import Facts, count, listed, minute
@@ -117,7 +117,7 @@ def impact_assessment(facts: Facts) -> str:
         "dpia.html",
         facts=facts,
         known=known,
-        terms=[t for p in purposes for t in _terms(facts, p)],
+        terms=_all_terms(facts, purposes),
         withdrawals=withdrawals,
         evidence=sorted(facts.state.evidence.values(), key=lambda e: e.index),
         decisions=facts.state.decisions,
@@ -191,7 +191,7 @@ def subject_access_page(facts: Facts, subject_id: str) -> str:
         facts=facts,
         data=data,
         history=Table(columns=("When", "What happened", "Purposes", "Entry"), rows=rows),
-        terms=[t for p in Purpose for t in _terms(facts, p)],
+        terms=_all_terms(facts, Purpose),
         tool=tool_name(),
     )
 
@@ -213,6 +213,13 @@ def _terms(facts: Facts, purpose: Purpose) -> list[NoticeTerms]:
             terms = published.event.terms
             if purpose in published.event.purposes and terms is not None and terms not in found:
                 found.append(terms)
+    return found
+
+
+def _all_terms(facts: Facts, purposes: Iterable[Purpose]) -> list[NoticeTerms]:
+    found: list[NoticeTerms] = []
+    for purpose in purposes:
+        found += [terms for terms in _terms(facts, purpose) if terms not in found]
     return found
 
 

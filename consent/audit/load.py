@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 from consent.audit.facts import Facts
@@ -102,8 +101,3 @@ def witnesses(sources: Sources, policy: TrustPolicy | None) -> tuple[str, ...]:
         for name, _ in split_note(note)[1]
         if name != own
     )
-
-
-def now() -> datetime:
-    """Return the time of the clock on the wall."""
-    return datetime.now(UTC)

@@ -19,7 +19,7 @@ from consent.keys import VerifierKey
 from consent.log import ConsentLog, LogSnapshot
 from consent.model import Role
 from consent.note import TreeHead, open_tree_head
-from consent.registry import KEK_FILE, KEYS, KEYSTORE_FILE, LOG_FILE
+from consent.site_folder import SiteFolder
 from consent.state import State
 from consent.vault import Vault
 from consent.verify import verify_log
@@ -41,13 +41,14 @@ class Sources:
             FileNotFoundError: There is no log.
             VaultError: The keystore is missing or of another site.
         """
-        if not (folder / LOG_FILE).exists():
+        place = SiteFolder(folder)
+        if not place.log.exists():
             raise FileNotFoundError(
                 f"no consent log in {folder}; name the site's consent folder with --folder"
             )
         with _whole_file():
-            vault = Vault.open(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
-            log = ConsentLog(folder / LOG_FILE, None, vault)
+            vault = place.open_vault()
+            log = ConsentLog(place.log, None, vault)
             return cls(log, vault, log.snapshot())
 
     @property

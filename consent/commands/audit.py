@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,23 +13,32 @@ from consent.audit import exports, server, told
 from consent.audit.bundle_check import verify_bundle
 from consent.audit.diff import compare_reports
 from consent.audit.lineage import lineage_of, was_used
-from consent.audit.load import Request, load_whatever, now
+from consent.audit.load import load_whatever
 from consent.audit.questions import answer_all
 from consent.audit.report import VERDICTS, WORDS, Outcome, Report, page
 from consent.audit.sources import Sources
 from consent.commands import audit_files
 from consent.commands.audit_options import (
-    DEFAULT,
-    Folder,
-    Json,
-    Outside,
+    OutsideFile,
+    Person,
     Policy,
     State,
-    SubjectId,
     facts_of,
+    request_of,
     subject_of,
+    tell,
 )
-from consent.commands.printing import EXIT_FINDING, EXIT_INTEGRITY, EXIT_USAGE, errors, stop, tell
+from consent.commands.shell import (
+    DEFAULT_FOLDER,
+    EXIT_FINDING,
+    EXIT_INTEGRITY,
+    EXIT_USAGE,
+    AsJson,
+    Folder,
+    now,
+    plain_errors,
+    stop,
+)
 from consent.keys import VerifierKey
 from consent.note import open_tree_head
 from consent.trust import TrustPolicy
@@ -49,11 +59,11 @@ def verify(
         list[Path], typer.Option(help="Tree head seen before; the log must extend it.")
     ] = [],  # noqa: B006 - typer copies it
     policy: Policy = None,
-    folder: Folder = DEFAULT,
-    as_json: Json = False,
+    folder: Folder = DEFAULT_FOLDER,
+    as_json: AsJson = False,
 ) -> None:
     """Recompute a log, or a bundle that came from elsewhere, from its public KEY alone."""
-    with errors():
+    with plain_errors():
         log_key = VerifierKey.parse(key)
         if bundle is not None:
             found = verify_bundle(bundle, log_key)
@@ -93,19 +103,18 @@ def report(
     before: Annotated[Path | None, typer.Option(help="JSON of an earlier report.")] = None,
     key: Annotated[str | None, typer.Option(help="The log's public key, from outside.")] = None,
     policy: Policy = None,
-    folder: Folder = DEFAULT,
+    folder: Folder = DEFAULT_FOLDER,
     state: State = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Answer the 21 questions in one HTML page, and in JSON beside it."""
-    with errors():
-        request = Request(
-            folder,
-            state or folder.resolve().parent / "state",
-            VerifierKey.parse(key) if key else None,
-            TrustPolicy.load(policy) if policy else None,
-            servers,
-            before,
+    with plain_errors():
+        request = replace(
+            request_of(folder, state),
+            log_key=VerifierKey.parse(key) if key else None,
+            policy=TrustPolicy.load(policy) if policy else None,
+            servers=servers,
+            before=before,
         )
         made = answer_all(load_whatever(request, now))
         out.write_text(page(made), encoding="utf-8")
@@ -123,17 +132,17 @@ def report(
 
 @app.command()
 def who(
-    outside_id: Outside = None,
-    subject: SubjectId = None,
+    subject: Person = None,
+    outside_id_file: OutsideFile = None,
     model: Annotated[str | None, typer.Option(help="Was the person used in this model?")] = None,
-    folder: Folder = DEFAULT,
+    folder: Folder = DEFAULT_FOLDER,
     state: State = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell about one person: what stands, which rounds, and whether a MODEL holds their data."""
-    with errors():
+    with plain_errors():
         facts = facts_of(folder, state)
-        subject_id = subject_of(folder, outside_id, subject)
+        subject_id = subject_of(folder, subject, outside_id_file)
         if model is not None:
             answered = was_used(
                 lineage_of(facts.state, model),
@@ -152,12 +161,12 @@ def who(
 @app.command()
 def model(
     digest: Annotated[str | None, typer.Argument(help="Of the model; else all are listed.")] = None,
-    folder: Folder = DEFAULT,
+    folder: Folder = DEFAULT_FOLDER,
     state: State = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell what a model came from: rounds, people, ancestors, and what was decided about it."""
-    with errors():
+    with plain_errors():
         facts = facts_of(folder, state)
         if digest is None:
             tell({"models": list(facts.state.models)}, as_json, *facts.state.models)
@@ -169,12 +178,12 @@ def model(
 @app.command("round")
 def round_(
     name: Annotated[str, typer.Argument(help="RUN/NUMBER, such as pilot-1/3.")],
-    folder: Folder = DEFAULT,
+    folder: Folder = DEFAULT_FOLDER,
     state: State = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Recompute one round: its statement, its manifest, and the consent behind every recording."""
-    with errors():
+    with plain_errors():
         facts = facts_of(folder, state)
         found = [c for c in facts.checks if c.name == name]
         if not found:
@@ -192,12 +201,12 @@ def diff(
     run: Annotated[
         list[Path], typer.Option("--server", help="Compare a server's run.json with this site.")
     ] = [],  # noqa: B006
-    folder: Folder = DEFAULT,
+    folder: Folder = DEFAULT_FOLDER,
     state: State = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell what changed between two reports, or where a server's story differs from this site's."""
-    with errors():
+    with plain_errors():
         if run:
             facts = facts_of(folder, state)
             records = [server.read_server_record(path) for path in run]
@@ -225,7 +234,7 @@ def diff(
     )
     tell(result, as_json, f"The log grew by {changes.grown_by} entries.", *lines)
     if changes.is_shorter or changes.is_rewritten:
-        stop("This is not the earlier log, grown: it was cut, rewritten or exchanged.")
+        stop("this is not the earlier log, grown: it was cut or rewritten", EXIT_INTEGRITY)
 
 
 app.add_typer(audit_files.app)

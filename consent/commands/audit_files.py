@@ -12,17 +12,23 @@ from consent.audit.bundle import write_bundle
 from consent.audit.facts import Facts
 from consent.audit.sources import Sources
 from consent.commands.audit_options import (
-    DEFAULT,
-    Folder,
-    Json,
     Out,
-    Outside,
+    OutsideFile,
+    Person,
     State,
-    SubjectId,
     facts_of,
     subject_of,
+    tell,
 )
-from consent.commands.printing import EXIT_USAGE, as_text, errors, stop, tell
+from consent.commands.shell import (
+    DEFAULT_FOLDER,
+    EXIT_USAGE,
+    AsJson,
+    Folder,
+    plain_errors,
+    stop,
+)
+from consent.envelope import canonical_json
 from consent.proof_file import make_proof
 
 app = typer.Typer()
@@ -34,15 +40,15 @@ def export(
     kind: Annotated[
         Kind, typer.Argument(help="ropa (Art. 30), dpia (Art. 35), sar (Art. 15), bundle.")
     ],
-    outside_id: Outside = None,
-    subject: SubjectId = None,
+    subject: Person = None,
+    outside_id_file: OutsideFile = None,
     out: Out = None,
-    folder: Folder = DEFAULT,
+    folder: Folder = DEFAULT_FOLDER,
     state: State = None,
-    as_json: Json = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write a paper that the law asks for, or an evidence bundle for another machine."""
-    with errors():
+    with plain_errors():
         if kind == "bundle":
             sources = Sources.open(folder)
             head = sources.head(sources.log_key())
@@ -58,7 +64,7 @@ def export(
             )
             return
         facts = facts_of(folder, state)
-        text = _paper(kind, facts, folder, outside_id, subject, as_json)
+        text = _paper(kind, facts, folder, subject, outside_id_file, as_json)
     if out is None:
         typer.echo(text, nl=False)
         return
@@ -70,11 +76,11 @@ def export(
 def prove(
     index: Annotated[int, typer.Argument(min=0, help="Of the entry.")],
     out: Out = None,
-    folder: Folder = DEFAULT,
-    as_json: Json = False,
+    folder: Folder = DEFAULT_FOLDER,
+    as_json: AsJson = False,
 ) -> None:
     """Write a proof (.tlog-proof) that an entry stands in the log, for anyone to check offline."""
-    with errors():
+    with plain_errors():
         snapshot = Sources.open(folder).snapshot
         if index >= snapshot.size:
             stop(f"the log has {snapshot.size} entries, from 0", EXIT_USAGE)
@@ -86,16 +92,16 @@ def prove(
 
 
 def _paper(
-    kind: str, facts: Facts, folder: Path, outside_id: str | None, subject: str | None,
+    kind: str, facts: Facts, folder: Path, subject: str | None, outside_id_file: Path | None,
     as_json: bool,
 ) -> str:  # fmt: skip
     if kind == "ropa":
         return exports.records_of_processing(facts)
     if kind == "dpia":
         return exports.impact_assessment(facts)
-    subject_id = subject_of(folder, outside_id, subject)
+    subject_id = subject_of(folder, subject, outside_id_file)
     if subject_id is None:
         stop("the log knows no such person: never registered here, or erased", EXIT_USAGE)
     if as_json:
-        return as_text(exports.subject_access(facts, subject_id)) + "\n"
+        return canonical_json(exports.subject_access(facts, subject_id)).decode() + "\n"
     return exports.subject_access_page(facts, subject_id)

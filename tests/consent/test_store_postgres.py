@@ -157,10 +157,12 @@ def test_a_stranger_on_the_server_reads_nothing(pg, urls) -> None:
 
 
 SPOIL = {
-    "an entry": ("UPDATE entry SET body = set_byte(body, 90, 48) WHERE seq = 3", "entry 3"),
+    "an entry": ("UPDATE entry SET body = set_byte(body, 90, get_byte(body, 90) # 1) "
+                 "WHERE seq = 3", "entry 3"),
     "an opening": ("UPDATE opening SET body = (SELECT body FROM opening WHERE seq = 2) "
                    "WHERE seq = 3", "entry 3"),
-    "a node": ("UPDATE node SET hash = set_byte(hash, 0, 0) WHERE level = 1 AND seq = 1",
+    "a node": ("UPDATE node SET hash = set_byte(hash, 0, get_byte(hash, 0) # 1) "
+               "WHERE level = 1 AND seq = 1",
                "entries 2 to 3"),
     "an entry removed": ("DELETE FROM entry WHERE seq = 3", "entry 3 is missing"),
 }  # fmt: skip
