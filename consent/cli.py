@@ -8,6 +8,7 @@ from consent.commands import assets, audit, keys, log, models, notices, records,
 
 app = typer.Typer(
     no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # they hold keys, names and outside ids
     help="Keep a consent log that an auditor can verify. Start with: omote-consent init my-site",
 )
 app.add_typer(records.app)
