@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from consent.commands import assets, audit, keys, log, models, notices, records, subjects, witness
+from consent.commands import (
+    assets,
+    audit,
+    interchange,
+    keys,
+    log,
+    models,
+    notices,
+    policy,
+    receipts,
+    records,
+    subjects,
+    witness,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -17,6 +30,9 @@ app.add_typer(subjects.app, name="subject")
 app.add_typer(assets.app, name="asset")
 app.add_typer(models.app, name="model")
 app.add_typer(keys.app, name="key")
+app.add_typer(policy.app, name="policy")
+app.add_typer(interchange.app)
+app.add_typer(receipts.app)
 app.add_typer(log.app, name="log")
 app.add_typer(witness.app, name="witness")
 app.add_typer(audit.app, name="audit")

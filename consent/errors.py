@@ -14,7 +14,8 @@
   * WitnessError              a witness refuses a tree head; has a ``status``
   * AttestationError          an attestation does not fit the round it came with; has a ``code``
   * ConsentChangedError       consent ended while its data was in use
-  * BundleError             an evidence bundle does not hold; names the place
+  * BundleError               an evidence bundle does not hold; names the place
+  * DeniedError               the rules deny it
 """
 
 from __future__ import annotations
@@ -91,3 +92,7 @@ class ConsentChangedError(ConsentError):
 
 class BundleError(ConsentError):
     """An evidence bundle does not agree with itself, or not with the log's key. Names the place."""
+
+
+class DeniedError(ConsentError):
+    """The rules deny it."""

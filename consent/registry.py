@@ -5,7 +5,6 @@ Every change is checked against the log and the signer's role under one lock, th
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -28,7 +27,7 @@ from consent.model import (
     Relation,
     Role,
 )
-from consent.site_events import NoticePublished, SubjectErased
+from consent.site_events import SubjectErased
 from consent.site_folder import SiteFolder
 from consent.standing import NoticeState
 from consent.state import State
@@ -111,16 +110,11 @@ class Registry:
     def site(self) -> str:
         """The site's public name."""
         described = self.state().site
-        if described is None:
-            raise RecordError("this log does not say whose it is")
+        assert described is not None  # written with the first entries
         return described.event.site
 
     def signing_key(self, role: Role) -> SigningKey:
-        """Return the key at hand that may sign for a role now.
-
-        Raises:
-            KeyFileError: There is none.
-        """
+        """Return the key at hand that may sign for a role now. KeyFileError: there is none."""
         state = self.state()
         return self.keys.first([role], state.keys, state.size)
 
@@ -142,9 +136,7 @@ class Registry:
     def append(self, events: Sequence[ConsentEvent], role: Role | SigningKey) -> range:
         """Check and append events in one durable step: all of them or none.
 
-        Args:
-            events: What happened.
-            role: Signs, with its key in this folder; or a key that is kept elsewhere.
+        ``role`` signs with its key in this folder, or a key is given that is kept elsewhere.
 
         Raises:
             RecordError: An event does not fit the log.
@@ -165,26 +157,15 @@ class Registry:
     ) -> NoticeRef:
         """Publish a notice: a new version, or another language of the latest one.
 
-        Args:
-            notice_id: Names the notice through all its versions.
-            language: ISO 639 code of the text.
-            text: What people are shown, word for word.
-            purposes: What it asks for.
-            material: Purposes about which earlier versions promised something else; True: all of
-                them. Grants on earlier versions are stale for these.
-            terms: What it promises, for machines.
+        ``material`` names purposes about which earlier versions promised something else, or all
+        with True: grants on earlier versions are stale for these.
         """
         changed = tuple(purposes) if material is True else tuple(material or ())
         with self.journal.writing() as state:
             known = state.notices.get(notice_id, NoticeState())
-            version = known.next_version(language, purposes, changed)
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            ref = NoticeRef(notice_id=notice_id, version=version, language=language, sha256=digest)
-            event = NoticePublished(
-                notice=ref, purposes=tuple(purposes), text=text, changed=changed, terms=terms
-            )
+            event = known.draft(notice_id, language, text, tuple(purposes), changed, terms)
             self.append([event], Role.DPO)
-        return ref
+        return event.ref
 
     def register(
         self,
@@ -199,7 +180,7 @@ class Registry:
 
         Args:
             outside_id: What the site calls the person, such as a staff number. Not stored.
-            relation: What the person is to the site.
+            relation: To the site.
             jurisdiction: ISO 3166 code, or EU.
             adult_from: Of a minor, the day of majority.
             subject_id: An identifier that recordings carry already.
@@ -207,16 +188,30 @@ class Registry:
         Raises:
             RecordError: The person is registered, or asked never to be again.
         """
+        event = self.registration(outside_id, relation, jurisdiction, adult_from, subject_id)
+        self.append([event], Role.REGISTRAR)
+        return event.subject_id
+
+    def registration(
+        self,
+        outside_id: str | None,
+        relation: Relation,
+        jurisdiction: str,
+        adult_from: date | None = None,
+        subject_id: str | None = None,
+    ) -> SubjectRegistered:
+        """Return the event that ``register`` would append, for those who append many at once.
+
+        Raises:
+            RecordError: The person asked never to be registered again.
+        """
         tag = None if outside_id is None else self._vault.tag(outside_id)
         if tag is not None and self._vault.is_suppressed(tag):
             raise RecordError("this person was erased and asked not to be registered again")
-        new = subject_id or secrets.token_hex(16)
-        event = SubjectRegistered(
-            subject_id=new, tag=tag, relation=relation, jurisdiction=jurisdiction,
-            adult_from=adult_from,
+        return SubjectRegistered(
+            subject_id=subject_id or secrets.token_hex(16), tag=tag, relation=relation,
+            jurisdiction=jurisdiction, adult_from=adult_from,
         )  # fmt: skip
-        self.append([event], Role.REGISTRAR)
-        return new
 
     def link_guardian(self, subject_id: str, guardian_id: str, evidence: str) -> int:
         """Record that a registered person was shown to be a minor's guardian."""
@@ -268,13 +263,10 @@ class Registry:
         return self.journal.append([event], WITHDRAWERS).start
 
     def withdraw(self, subject_id: str, purposes: Sequence[Purpose] = tuple(Purpose)) -> int:
-        """Record a withdrawal; return the index of its entry.
+        """Record a withdrawal; return the index of its entry. RecordError: no such person.
 
         Never fails for want of a role: if neither registrar nor data-protection officer is at hand
         the operator or the log itself signs, which is flagged.
-
-        Raises:
-            RecordError: There is no such person.
         """
         event = ConsentWithdrawn(subject_id=subject_id, purposes=tuple(purposes))
         return self.journal.append([event], WITHDRAWERS).start
@@ -282,8 +274,8 @@ class Registry:
     def erase(self, subject_id: str, ground: str, *, suppress: bool = False) -> int:
         """Make everything about a person unreadable, for good; return the index of the entry.
 
-        The entry comes first: an erasure that is interrupted is finished at the next ``open``.
-        ``suppress``: also refuse to register the same outside id again.
+        An erasure that is interrupted is finished at the next ``open``. ``suppress``: also refuse
+        to register the same outside id again.
 
         Raises:
             RecordError: There is no such person, or they were erased before.

@@ -76,6 +76,7 @@ def verify_log(
     found = run.result()
     if quick or run.first_key != log_key:
         _check_signed(note, log_key)
+    store.check_guards()
     return found
 
 

@@ -40,6 +40,8 @@ def rotate(role: RoleName, root_key: RootKeys = None, folder: Folder = DEFAULT_F
         added, revoked = key_changes.rotate_key(opened(folder), role, root_keys(root_key))
         for change in (added, *revoked):
             _tell(change)
+    if not revoked:
+        typer.echo("The old key signs along. Hand out the new one, then: omote-consent key revoke")
 
 
 @app.command()

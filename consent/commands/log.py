@@ -20,7 +20,7 @@ from consent.tiles import export_tiles, verify_tiles
 from consent.trust import TrustPolicy
 from consent.vault import Vault
 from consent.verify import verify_log
-from consent.witness_http import ask_witness
+from consent.witness_client import ask_witness
 
 app = typer.Typer(
     no_args_is_help=True, help="The log itself: tree heads, proofs, tiles, witnesses."

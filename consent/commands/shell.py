@@ -18,6 +18,7 @@ from consent.errors import (
     BadSignatureError,
     BundleError,
     ConsentError,
+    DeniedError,
     HookError,
     LogDamagedError,
     LogRolledBackError,
@@ -70,7 +71,7 @@ def plain_errors() -> Iterator[None]:
         yield
     except _BROKEN as e:
         stop(str(e), EXIT_INTEGRITY, e)
-    except RoleError as e:
+    except (RoleError, DeniedError) as e:
         stop(str(e), EXIT_DENIED, e)
     except HookError as e:
         stop(str(e), EXIT_FINDING, e)

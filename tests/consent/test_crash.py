@@ -36,7 +36,7 @@ def end_of(child) -> int:
 
 def kill_at(step):
     """Die by SIGKILL at a step: at the beginning or the end of any call that touches a file."""
-    touching = {"execute", "executemany", "connect", "close", "flush", "write", "read", "flock"}
+    touching = {"execute", "executemany", "connect", "open", "close", "pread", "pwrite", "flock"}
     steps = 0
 
     def watch(frame, event, arg):

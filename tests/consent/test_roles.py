@@ -8,6 +8,7 @@ from consent.events import ConsentEvent
 from consent.key_changes import add_key, countersign, revoke_key, rotate_key
 from consent.keys import SigningKey
 from consent.model import Purpose, Role
+from consent.note import open_tree_head, split_note
 from consent.registry import Registry
 from consent.roles import MAY_SIGN
 from consent.site_events import KeyAdded, LogNote
@@ -92,6 +93,13 @@ def test_log_changes_its_own_key_and_still_verifies(registry, notice, clock) -> 
     registry.register("a")
     rotate_key(registry, Role.LOG)
     registry.register("b")
+    both = split_note(registry.snapshot().tree_head)[1]
+    assert len(both) == 2
+    assert open_tree_head(registry.snapshot().tree_head, first).size == registry.state().size
+    revoke_key(registry, first.key_id.hex())
+    registry.register("c")
+    (alone,) = split_note(registry.snapshot().tree_head)[1]
+    assert alone[1][:4] != first.key_id
     assert Registry.open(registry.folder, clock).find("b")
     assert verify_log(registry.folder / "log.sqlite", first, vault(registry)).size > 10
 

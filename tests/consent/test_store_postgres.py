@@ -7,6 +7,8 @@ import sys
 import threading
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import exc
 
 from consent import merkle
 from consent.errors import LogDamagedError, LogRolledBackError
@@ -14,13 +16,10 @@ from consent.log import ConsentLog
 from consent.model import Role
 from consent.note import open_tree_head
 from consent.site_events import LogNote, SubjectErased
+from consent.store_postgres import PostgresStore, prepare
 from consent.verify import verify_log
 from tests.consent.conftest import given, key_of, withdrawn
 from tests.consent.postgres_server import binaries, postgres_server
-
-sa = pytest.importorskip("sqlalchemy", reason="needs the extra [postgres]")
-exc = sa.exc
-from consent.store_postgres import PostgresStore, prepare  # noqa: E402
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="needs Debian's package postgresql")
 
@@ -174,6 +173,17 @@ def test_tampering_is_named(pg, urls, log_key, registrar, clock, vault, statemen
     as_owner(urls, statement)
     with pytest.raises(LogDamagedError, match=named):
         verify_log(urls[1], log_key.verifier, vault)
+
+
+def test_dropped_triggers_are_noticed(pg, urls, log_key, vault) -> None:
+    verify_log(urls[1], log_key.verifier, vault)
+    for statement in ("ALTER TABLE node DISABLE TRIGGER kept", "DROP TRIGGER kept ON entry"):
+        engine = sa.create_engine(urls[0].replace("postgresql", "postgresql+psycopg"))
+        with engine.begin() as db:
+            db.execute(sa.text(statement))
+        engine.dispose()
+        with pytest.raises(LogDamagedError, match="triggers"):
+            verify_log(urls[1], log_key.verifier, vault)
 
 
 def test_a_restored_backup_is_never_signed_over(pg, urls, registrar, clock) -> None:

@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+from contextlib import contextmanager
 
 import pytest
 
@@ -65,14 +66,35 @@ SPOIL = {
 }  # fmt: skip
 
 
-def spoil(path, statement):
-    """Change the file as someone who owns it can: without triggers."""
+@contextmanager
+def without_triggers(path):
+    """Open the file as someone who owns it can; nobody sees afterwards that guards were gone."""
     db = sqlite3.connect(path)
-    for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+    guards = db.execute("SELECT name, sql FROM sqlite_master WHERE type = 'trigger'").fetchall()
+    for name, _ in guards:
         db.execute(f"DROP TRIGGER {name}")
-    assert db.execute(statement).rowcount
+    yield db
+    for _, sql in guards:
+        db.execute(sql)
     db.commit()
     db.close()
+
+
+def spoil(path, statement):
+    with without_triggers(path) as db:
+        assert db.execute(statement).rowcount
+
+
+def test_dropped_triggers_are_noticed(log, log_key, registrar, clock, vault) -> None:
+    log.append([given("anna")], registrar, clock)
+    weak = "CREATE TRIGGER entry_UPDATE BEFORE UPDATE ON entry BEGIN SELECT 1; END"
+    more = "CREATE TRIGGER more AFTER INSERT ON entry BEGIN DELETE FROM opening; END"
+    for statement in ("DROP TRIGGER entry_UPDATE", weak, more):
+        db = sqlite3.connect(log.location)
+        db.execute(statement)
+        db.close()
+        with pytest.raises(LogDamagedError, match="triggers"):
+            verify_log(log.location, log_key.verifier, vault)
 
 
 @pytest.mark.parametrize(("statement", "named"), SPOIL.values(), ids=SPOIL.keys())
@@ -92,21 +114,20 @@ def test_an_entry_by_a_stranger_is_found(log, log_key, clock, vault) -> None:
 
 
 def flipped(path, table, column, where):
-    """Yield while one byte after the other of a value is changed; put each back."""
+    """Yield while one byte after the other of a value is changed; put the value back."""
     db = sqlite3.connect(path)
-    for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
-        db.execute(f"DROP TRIGGER {name}")
     (value,) = db.execute(f"SELECT {column} FROM {table} WHERE {where}").fetchone()
+    db.close()
     data = value.encode() if isinstance(value, str) else value
+    statement = f"UPDATE {table} SET {column} = ? WHERE {where}"
     for at in range(len(data)):
         bent = data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         text = bent.decode(errors="replace") if isinstance(value, str) else bent
-        with db:
-            db.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (text,))
+        with without_triggers(path) as db:
+            db.execute(statement, (text,))
         yield at
-    with db:
-        db.execute(f"UPDATE {table} SET {column} = ? WHERE {where}", (value,))
-    db.close()
+    with without_triggers(path) as db:
+        db.execute(statement, (value,))
 
 
 FLIPS = {

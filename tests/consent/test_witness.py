@@ -15,7 +15,8 @@ from consent.keys import SigningKey
 from consent.log import ConsentLog
 from consent.note import TreeHead, sign_tree_head
 from consent.witness import check_equivocation, decide, make_request, parse_request
-from consent.witness_http import MAX_REQUEST_BYTES, WitnessServer, ask_witness
+from consent.witness_client import ask_witness
+from consent.witness_http import MAX_REQUEST_BYTES, WitnessServer
 from consent.witness_store import Witness
 from tests.consent.conftest import given as consent_given
 from tests.consent.conftest import withdrawn
