@@ -1,8 +1,9 @@
 """An evidence bundle: what an outsider needs to check a site's log, and nothing about any person.
 
 A tar file with one form for one log: all entries as they are hashed, what those open to that are
-about no person, and the signed tree head with its cosignatures. It does tell how many entries of
-each type there are, and on how many consents a round relied: hand it out, do not publish it.
+about no person, the signed tree head, and the newest one that witnesses cosigned. It does tell how
+many entries of each type there are, and on how many consents a round relied: hand it out, do not
+publish it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from consent.model import Role
 from consent.site_events import KeyAdded
 
 SCHEMA = "https://omote.dev/evidence-bundle/v1"
-ABOUT, TREE_HEAD = "about.json", "tree-head"
+ABOUT, COSIGNED, TREE_HEAD = "about.json", "cosigned-head", "tree-head"
 WIDTH = 256  # entries in one member
 OPENED = frozenset(
     {
@@ -55,6 +56,11 @@ class Evidence(Protocol):
         """The signed note, with cosignatures."""
         ...
 
+    @property
+    def cosigned_head(self) -> str | None:
+        """The newest note that a witness cosigned, if one ever did."""
+        ...
+
     def block(self, start: int, stop: int) -> Sequence[tuple[bytes, Opening | None]]:
         """Return entries, and what they open to."""
         ...
@@ -80,6 +86,8 @@ def write_bundle(evidence: Evidence, origin: str, file: BinaryIO) -> None:
     archive = ArchiveWriter(file)
     about = {"schema": SCHEMA, "origin": origin, "size": evidence.size}
     archive.add(ABOUT, canonical_json(about) + b"\n")
+    if evidence.cosigned_head is not None:
+        archive.add(COSIGNED, evidence.cosigned_head.encode())
     for start in range(0, evidence.size, WIDTH):
         block = evidence.block(start, min(start + WIDTH, evidence.size))
         entries = b"".join(len(body).to_bytes(2, "big") + body for body, _ in block)

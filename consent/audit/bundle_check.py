@@ -15,7 +15,7 @@ from typing import Any
 
 from consent import merkle
 from consent.audit.archive import read_archive
-from consent.audit.bundle import ABOUT, OPENED, SCHEMA, TREE_HEAD, WIDTH, Shown, member
+from consent.audit.bundle import ABOUT, COSIGNED, OPENED, SCHEMA, TREE_HEAD, WIDTH, Shown, member
 from consent.audit.rounds import RoundCheck, check_heads, check_statement, open_round
 from consent.entry import Entry, Opening, parse_entry
 from consent.envelope import canonical_json, parse_json
@@ -34,7 +34,7 @@ class BundleResult:
     """What a bundle proves."""
 
     head: TreeHead
-    note: str  # the signed tree head, for a trust policy to look at
+    note: str  # the newest cosigned tree head, or the last one, for a trust policy to look at
     last_time: datetime
     rounds: list[RoundCheck] = field(default_factory=list)
     flags: list[str] = field(default_factory=list)  # what a person should look at
@@ -69,6 +69,8 @@ def _named_sizes(path: Path) -> set[int]:
     """Return the sizes of all tree heads that attestations name; nothing is believed yet."""
     sizes = set()
     for name, data in _members(path):
+        if name == COSIGNED:
+            sizes.add(parse_tree_head(split_note(_text(name, data))[0]).size)
         if not name.endswith(".openings"):
             continue
         for line in data.splitlines():
@@ -102,6 +104,7 @@ class _Pass:
         self._digests: dict[str, set[str]] = {}  # of attestations, for each run
         self._has_closed_keys = False
         self._result: BundleResult | None = None
+        self._cosigned: str | None = None
         self._rounds: list[RoundCheck] = []
         self._flags: list[str] = []
         self._num_closed = 0
@@ -112,8 +115,10 @@ class _Pass:
             raise BundleError(f"{name} stands after the tree head")
         if number == 0:
             self._about(name, data)
+        elif name == COSIGNED and number == 1:
+            self._cosigned = _text(name, data)
         elif name == TREE_HEAD:
-            self._head(data)
+            self._head(_text(name, data))
         elif name == member(self._edge.size, "entries") and not self._entries:
             self._entries = _parse_entries(name, data, self._edge.size)
         elif self._entries and name == member(self._edge.size, "openings"):
@@ -194,15 +199,16 @@ class _Pass:
             raise BundleError("; ".join(check.faults))
         self._rounds.append(check)
 
-    def _head(self, data: bytes) -> None:
-        try:
-            note = data.decode()
-        except UnicodeDecodeError as e:
-            raise BundleError(f"{TREE_HEAD}: not UTF-8") from e
+    def _head(self, note: str) -> None:
         head = open_tree_head(note, self._log_key)
-        own = [k for k in self._state.keys.keys.values() if k.role is Role.LOG]
-        if self._log_key.vkey not in {k.vkey for k in own}:
+        keys = self._state.keys.keys.values()
+        own = [VerifierKey.parse(k.vkey) for k in keys if k.role is Role.LOG]
+        if self._log_key not in own:
             raise BundleError("the log's key is not one that its own entries name")
+        if self._cosigned is not None:
+            older = open_tree_head(self._cosigned, *own)
+            if older.root != self._roots.get(older.size):
+                raise BundleError(f"{COSIGNED}: signed for other entries than those of the bundle")
         if self._entries or (head.size, head.root) != (self._edge.size, self._edge.root()):
             raise BundleError(
                 f"{TREE_HEAD}: signed for {head.size} entries; the {self._edge.size} entries of "
@@ -211,8 +217,20 @@ class _Pass:
         if self._claimed.get("size") != head.size:
             raise BundleError(f"{ABOUT}: says {self._claimed.get('size')} entries, not {head.size}")
         self._result = BundleResult(
-            head, note, self._state.last_time, self._rounds, self._flags, self._num_closed
+            head,
+            self._cosigned or note,
+            self._state.last_time,
+            self._rounds,
+            self._flags,
+            self._num_closed,
         )
+
+
+def _text(name: str, data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as e:
+        raise BundleError(f"{name}: not UTF-8") from e
 
 
 def _parse_entries(name: str, data: bytes, first: int) -> list[Entry]:

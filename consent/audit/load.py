@@ -87,17 +87,17 @@ def witnesses(sources: Sources, policy: TrustPolicy | None) -> tuple[str, ...]:
     Raises:
         BadSignatureError: Too few of the policy's witnesses cosigned.
     """
-    size, note = sources.cosigned_head()
+    note = sources.cosigned_head
     if policy is not None:
-        trusted = policy.check(note)
-        at = trusted.cosigned_at
-        names = [n for n, w in policy.witnesses.items() if f"— {w.key.name} " in note]
+        trusted = policy.check(note or sources.tree_head)
+        at, size = trusted.cosigned_at, trusted.head.size
+        names = [n for n, w in policy.witnesses.items() if f"— {w.key.name} " in (note or "")]
         return tuple(f"{n}, checked, {size} entries, {at:%Y-%m-%d %H:%M} UTC" for n in names if at)
-    if size == 0:
+    if note is None:
         return ()
-    own = note.split("\n", 1)[0]
+    own, entries, *_ = note.split("\n")
     return tuple(
-        f"{name}, not checked (no policy given), {size} entries"
+        f"{name}, not checked (no policy given), {entries} entries"
         for name, _ in split_note(note)[1]
         if name != own
     )

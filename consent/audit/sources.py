@@ -59,17 +59,13 @@ class Sources:
     @property
     def tree_head(self) -> str:
         """The signed tree head, with what witnesses added to it."""
-        with self.log.store.transaction() as tx:
-            return self.snapshot.tree_head + "".join(tx.cosignatures(self.size))
+        return self.snapshot.tree_head
 
-    def cosigned_head(self) -> tuple[int, str]:
-        """Return size and note of the newest cosigned tree head; 0 and the last one if none is."""
-        with self.log.store.transaction() as tx:
-            size = tx.last_cosigned()
-            note = tx.tree_head(size) if size else None
-            if note is None:
-                return 0, self.snapshot.tree_head
-            return size, note + "".join(tx.cosignatures(size))
+    @property
+    def cosigned_head(self) -> str | None:
+        """The newest tree head that a witness cosigned, if one ever did."""
+        cosigned = self.log.cosigned_snapshot()
+        return cosigned.tree_head if cosigned else None
 
     def history(self) -> Iterator[tuple[int, datetime, str, ConsentEvent | None]]:
         """Yield all entries with their events."""

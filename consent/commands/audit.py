@@ -78,7 +78,8 @@ def verify(
             sources = Sources.open(folder)
             heads = [open_tree_head(path.read_text(), log_key) for path in since]
             sources.verify(log_key, heads)
-            result, note = told.head(sources.head(log_key)), sources.cosigned_head()[1]
+            result = told.head(sources.head(log_key))
+            note = sources.cosigned_head or sources.tree_head
         if policy is not None:
             result["cosigned_at"] = str(TrustPolicy.load(policy).check(note).cosigned_at)
     flags = result.get("flags", ())

@@ -13,6 +13,7 @@ from consent.audit.sources import Sources
 from consent.errors import BadSignatureError, BundleError, ConsentError
 from consent.keys import SigningKey
 from consent.model import Role
+from consent.note import open_tree_head
 from consent.site_events import LogNote
 from tests.consent.conftest import key_of
 
@@ -167,6 +168,44 @@ def test_a_chain_with_a_hole_is_named(site, tmp_path) -> None:
     path = tmp_path / "b.tar"
     export(site, path)
     with pytest.raises(BundleError, match="follows an attestation that is not in this log"):
+        verify_bundle(path, LOG)
+
+
+def cosign(site, name="union.example"):
+    """Let a witness cosign the last head; return its key."""
+    from consent.cosignature import Cosigner
+
+    cosigner = Cosigner.generate(name)
+    head = site.registry.snapshot().tree_head
+    opened = open_tree_head(head, LOG)
+    log = Sources.open(site.registry.folder).log
+    log.add_cosignatures(head + cosigner.cosign(opened, 1_800_000_000), [cosigner.verifier])
+    return cosigner.verifier
+
+
+def test_cosignature_of_an_older_head_goes_along(site, tmp_path) -> None:
+    from consent.trust import parse_policy
+
+    site.add("anna")
+    witness = cosign(site)
+    site.train(1)
+    path = tmp_path / "b.tar"
+    data = export(site, path)
+    assert "cosigned-head" in members(data)
+    found = verify_bundle(path, LOG)
+    asks = f"log {LOG.vkey}\nwitness w {witness.vkey}\nquorum w\n"
+    trusted = parse_policy(asks).check(found.note)
+    assert (trusted.head.size, found.head.size) == (10, 11)
+    contents = members(data)
+    at = contents["cosigned-head"].rindex(b"union.example ") + 40
+    bent = bytearray(contents["cosigned-head"])
+    bent[at] ^= 1
+    path.write_bytes(packed({**contents, "cosigned-head": bytes(bent)}))
+    with pytest.raises(ConsentError):
+        parse_policy(asks).check(verify_bundle(path, LOG).note)
+    other = site.registry.snapshot().tree_head.replace("\n11\n", "\n10\n").encode()
+    path.write_bytes(packed({**contents, "cosigned-head": other}))
+    with pytest.raises(ConsentError):
         verify_bundle(path, LOG)
 
 
