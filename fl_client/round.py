@@ -184,10 +184,10 @@ def _counts(
     """Return what the plan weights by, if it does. The caps were checked before."""
     if plan.weighting is Weighting.SITE:
         return None
-    frames = trained.dataset.labelled_frames()
     if plan.purpose == "pretraining":
         counted = {0: len(trained.dataset)}
     else:
+        frames = trained.dataset.labelled_frames()
         counted = {au: frames[au] for au in labelled}
     return Counts(
         recordings=len(selection.leaves()),
