@@ -1,26 +1,27 @@
-"""What a site signs about one update, and how the server checks it.
+"""What a site signs about one update: an in-toto Statement (v1) in a DSSE envelope.
 
-An in-toto Statement (v1) in a DSSE envelope. It tells that the update rests on consent in a log
-that only grew. It cannot prove that the manifest is honest: that takes an audit at the site.
+It tells that the update rests on consent in a log that only grew. It cannot prove that the manifest
+is honest, nor that the noise was added: that takes an audit at the site.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
 
-from consent import merkle
 from consent.envelope import canonical_json, open_envelope, parse_json, sign_envelope
-from consent.errors import AttestationError, LogRolledBackError, MalformedError, ProofError
+from consent.epsilon import NoNoise, Privacy
+from consent.errors import MalformedError
 from consent.keys import SigningKey, VerifierKey
 from consent.model import Purpose
-from consent.note import TreeHead, open_tree_head
 
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE = "https://omote.dev/attestation/update/v1"
+MAX_PROOF = 64  # hashes; a log of 2^63 entries needs no more
 _SHA256 = "^[0-9a-f]{64}$"
 
 
@@ -29,17 +30,37 @@ class _Part(BaseModel):
 
 
 class LogState(_Part):
-    """The consent log when the round began and ended."""
+    """The consent log when the round began and when it ended. Tree heads are signed notes."""
 
-    start_size: int = Field(ge=1)
-    tree_head: str  # signed note, at the end
-    consistency: tuple[str, ...]  # proof from the size that the server saw last, hex
+    start_head: str
+    tree_head: str  # at the end
+    since_start: tuple[str, ...] = Field(max_length=MAX_PROOF)  # the end extends the start, hex
+    consistency: tuple[str, ...] = Field(max_length=MAX_PROOF)  # and what the server saw last, hex
 
 
-class Privacy(_Part):
-    """What noise was added. Epsilon comes as text with differential privacy."""
+class FrameCount(_Part):
+    """Labelled frames of one AU; AU 0 in pretraining: all frames."""
 
-    mechanism: Literal["none"] = "none"
+    au: int = Field(ge=0)
+    frames: int = Field(ge=0)
+
+
+class Counts(_Part):
+    """Numbers that the plan weights by. Only there if the site allows it (caps.may_send_counts)."""
+
+    recordings: int = Field(ge=1)  # leaves of the manifest
+    frames: tuple[FrameCount, ...]
+
+    def by_au(self) -> dict[int, int]:
+        """Return the frames of each AU."""
+        return {count.au: count.frames for count in self.frames}
+
+
+class Code(_Part):
+    """What ran. The digest is over the installed source files: a declaration, not a proof."""
+
+    name: str  # name and version
+    sha256: str = Field(pattern=_SHA256)
 
 
 class Attestation(_Part):
@@ -55,106 +76,64 @@ class Attestation(_Part):
     labelled_aus: tuple[int, ...]
     manifest: str = Field(pattern=_SHA256)
     min_subjects: int = Field(ge=1)  # at least so many people took part
+    counts: Counts | None = None
     consent: LogState
-    privacy: Privacy = Privacy()
-    code: str  # name and version of the software
+    policy: str | None = Field(None, pattern=_SHA256)  # rules in force at the site; None: none set
+    privacy: Privacy = NoNoise()
+    code: Code
+    previous: str | None = Field(None, pattern=_SHA256)  # the site's last one that was admitted
     started_at: AwareDatetime
     ended_at: AwareDatetime
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What the server asked for and got."""
+class Opened:
+    """A statement, and the digest that names it: SHA-256 of the bytes that were signed."""
 
-    site: str
-    run_id: str
-    round: int
-    purpose: Purpose
-    nonce: str
-    model_in: str
-    update: str
-    min_subjects: int
+    attestation: Attestation
+    digest: str
 
 
 def sign_attestation(attestation: Attestation, key: SigningKey) -> bytes:
     """Return the signed envelope."""
-    predicate = attestation.model_dump(mode="json")
-    subject = {"name": "update", "digest": {"sha256": predicate.pop("update")}}
-    statement = {
-        "_type": STATEMENT_TYPE,
-        "subject": [subject],
-        "predicateType": PREDICATE_TYPE,
-        "predicate": predicate,
-    }
-    return sign_envelope(PAYLOAD_TYPE, canonical_json(statement), key)
+    return sign_envelope(PAYLOAD_TYPE, _statement(attestation), key)
 
 
-def verify_attestation(
-    envelope: bytes,
-    *,
-    site_key: VerifierKey,
-    log_key: VerifierKey,
-    expected: Expected,
-    last_head: TreeHead | None,
-) -> tuple[Attestation, TreeHead]:
-    """Check an attestation; return it and the tree head to remember.
-
-    Raises:
-        MalformedError: Not an attestation.
-        BadSignatureError: Not signed by the site, or its tree head not by the site's log.
-        AttestationError: Made for another site, round, purpose, model or update.
-        LogRolledBackError: Its log does not extend ``last_head``.
-    """
-    # (1) signed by this site
-    attestation = open_attestation(envelope, site_key)
-    # (2) about this very update, asked for in this very round
-    _check_expected(attestation, expected)
-    # (3) resting on this site's consent log
-    head = open_tree_head(attestation.consent.tree_head, log_key)
-    # (4) which only grew
-    if last_head is not None:
-        _check_grown(last_head, head, attestation.consent.consistency)
-    return attestation, head
+def attestation_digest(attestation: Attestation) -> str:
+    """Return the digest that names an attestation."""
+    return hashlib.sha256(_statement(attestation)).hexdigest()
 
 
-def open_attestation(envelope: bytes, site_key: VerifierKey) -> Attestation:
+def open_attestation(envelope: bytes, site_key: VerifierKey) -> Opened:
     """Return the attestation that ``site_key`` signed, whatever it says.
 
     Raises:
-        MalformedError: Not an attestation.
+        MalformedError: Not an attestation, or not in its one byte form.
         BadSignatureError: Not signed by the site.
     """
-    statement: Any = parse_json(open_envelope(envelope, PAYLOAD_TYPE, site_key))
+    payload = open_envelope(envelope, PAYLOAD_TYPE, site_key)
+    statement: Any = parse_json(payload)
     try:
         if (statement["_type"], statement["predicateType"]) != (STATEMENT_TYPE, PREDICATE_TYPE):
             raise MalformedError("not an attestation about an update")
         (subject,) = statement["subject"]
         update = subject["digest"]["sha256"]
-        return Attestation.model_validate({**statement["predicate"], "update": update})
+        attestation = Attestation.model_validate({**statement["predicate"], "update": update})
+        if _statement(attestation) != payload:
+            raise MalformedError("attestation is not in its canonical form")
     except (TypeError, KeyError, ValueError, ValidationError) as e:
         raise MalformedError("not an attestation about an update") from e
+    return Opened(attestation, hashlib.sha256(payload).hexdigest())
 
 
-def _check_expected(got: Attestation, want: Expected) -> None:
-    checks = {
-        "wrong_site": (got.site, want.site),
-        "wrong_round": ((got.run_id, got.round, got.nonce), (want.run_id, want.round, want.nonce)),
-        "wrong_purpose": (got.purpose, want.purpose),
-        "wrong_model": (got.model_in, want.model_in),
-        "wrong_update": (got.update, want.update),
-    }
-    for code, (is_, should) in checks.items():
-        if is_ != should:
-            raise AttestationError(code, f"expected {should}, got {is_}")
-    if got.min_subjects < want.min_subjects:
-        raise AttestationError("too_few_subjects", f"expected at least {want.min_subjects}")
-
-
-def _check_grown(old: TreeHead, new: TreeHead, proof: tuple[str, ...]) -> None:
-    try:
-        hashes = [bytes.fromhex(h) for h in proof]
-        merkle.verify_consistency(old.size, new.size, old.root, new.root, hashes)
-    except (ProofError, ValueError) as e:
-        raise LogRolledBackError(
-            f"{new.origin}: {new.size} entries do not extend the {old.size} seen before"
-        ) from e
+def _statement(attestation: Attestation) -> bytes:
+    predicate = attestation.model_dump(mode="json")
+    subject = {"name": "update", "digest": {"sha256": predicate.pop("update")}}
+    return canonical_json(
+        {
+            "_type": STATEMENT_TYPE,
+            "subject": [subject],
+            "predicateType": PREDICATE_TYPE,
+            "predicate": predicate,
+        }
+    )

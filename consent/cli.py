@@ -6,6 +6,7 @@ import typer
 
 from consent.commands import (
     assets,
+    audit,
     interchange,
     keys,
     log,
@@ -20,6 +21,7 @@ from consent.commands import (
 
 app = typer.Typer(
     no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # they hold keys, names and outside ids
     help="Keep a consent log that an auditor can verify. Start with: omote-consent init my-site",
 )
 app.add_typer(records.app)
@@ -33,3 +35,4 @@ app.add_typer(interchange.app)
 app.add_typer(receipts.app)
 app.add_typer(log.app, name="log")
 app.add_typer(witness.app, name="witness")
+app.add_typer(audit.app, name="audit")

@@ -14,6 +14,7 @@
   * WitnessError              a witness refuses a tree head; has a ``status``
   * AttestationError          an attestation does not fit the round it came with; has a ``code``
   * ConsentChangedError       consent ended while its data was in use
+  * BundleError               an evidence bundle does not hold; names the place
   * DeniedError               the rules deny it
 """
 
@@ -77,7 +78,7 @@ class AttestationError(ConsentError):
     """An attestation does not fit the round it came with.
 
     ``code`` is one of wrong_site, wrong_round, wrong_purpose, wrong_model, wrong_update,
-    too_few_subjects.
+    broken_chain, wrong_policy, wrong_code, wrong_epsilon, too_few_subjects.
     """
 
     def __init__(self, code: str, detail: str) -> None:
@@ -87,6 +88,10 @@ class AttestationError(ConsentError):
 
 class ConsentChangedError(ConsentError):
     """Consent ended while its data was in use. Tells how many people, never who."""
+
+
+class BundleError(ConsentError):
+    """An evidence bundle does not agree with itself, or not with the log's key. Names the place."""
 
 
 class DeniedError(ConsentError):

@@ -10,7 +10,11 @@ import typer
 from consent.errors import ConsentError
 from fl_client.errors import SiteError
 
-app = typer.Typer(no_args_is_help=True, help="Take part in a federation with your own faces.")
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,  # they hold subjects and keys
+    help="Take part in a federation with your own faces.",
+)
 
 
 @app.callback()

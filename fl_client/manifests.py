@@ -6,16 +6,17 @@ the salt and the hashes of the recordings stay here, in a file that only its own
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable
+from collections.abc import Sequence
 from pathlib import Path
 
-from consent.attestation import Attestation
+from consent.attestation import Attestation, attestation_digest
+from consent.kept import KeptLeaf, KeptManifest, read_kept
+from consent.manifest import Leaf
 
 
 def keep_manifest(
-    folder: Path, attestation: Attestation, salt: bytes, assets: Iterable[tuple[bytes, int]]
+    folder: Path, attestation: Attestation, salt: bytes, leaves: Sequence[Leaf]
 ) -> None:
     """Append one line to ``manifests.jsonl`` of the run and see it on the disk.
 
@@ -23,21 +24,33 @@ def keep_manifest(
         folder: The site's state.
         attestation: What was signed.
         salt: Of the manifest.
-        assets: Hash of each recording used, and the log entry that allowed it.
+        leaves: What the manifest is over.
     """
-    line = {
-        "round": attestation.round,
-        "purpose": attestation.purpose.value,
-        "nonce": attestation.nonce,
-        "update": attestation.update,
-        "manifest": attestation.manifest,
-        "salt": salt.hex(),
-        "assets": [[asset.hex(), entry] for asset, entry in assets],
-    }
-    path = folder / attestation.run_id / "manifests.jsonl"
+    kept = KeptManifest(
+        attestation=attestation_digest(attestation),
+        run_id=attestation.run_id,
+        round=attestation.round,
+        purpose=attestation.purpose,
+        manifest=attestation.manifest,
+        salt=salt.hex(),
+        leaves=tuple(
+            KeptLeaf(asset=leaf.asset.hex(), entries=leaf.entries, frames=leaf.frames)
+            for leaf in sorted(leaves, key=lambda leaf: leaf.hash(salt))
+        ),
+    )
+    path = _path(folder, attestation.run_id)
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-    with os.fdopen(handle, "a", encoding="utf-8") as f:
-        f.write(json.dumps(line) + "\n")
+    with os.fdopen(handle, "ab") as f:
+        f.write(kept.line())
         f.flush()
         os.fsync(f.fileno())
+
+
+def signed_in(folder: Path, run_id: str) -> frozenset[str]:
+    """Return the digests of the attestations that this site signed in a run."""
+    return frozenset(kept.attestation for kept in read_kept(_path(folder, run_id)))
+
+
+def _path(folder: Path, run_id: str) -> Path:
+    return folder / run_id / "manifests.jsonl"

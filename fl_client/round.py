@@ -7,13 +7,19 @@ from __future__ import annotations
 
 import logging
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
-from importlib.metadata import version
 
-from consent.attestation import Attestation, LogState, sign_attestation
+from consent.attestation import (
+    Attestation,
+    Counts,
+    FrameCount,
+    LogState,
+    sign_attestation,
+)
 from consent.errors import ConsentChangedError
 from consent.gate import Ruling
-from consent.manifest import manifest_root
+from consent.manifest import Leaf, manifest_root
 from consent.model import Purpose, Role
 from consent.site_events import RoundDiscarded, RoundSigned, RoundStarted
 from core_model.protocol.messages import (
@@ -28,8 +34,9 @@ from core_model.training.seeds import derive_seed
 from fl_client.caps import check_request, trained_aus
 from fl_client.errors import RoundRefusedError
 from fl_client.forgetting import forget_withdrawn
+from fl_client.installed_code import installed_code
 from fl_client.local_state import LocalState
-from fl_client.manifests import keep_manifest
+from fl_client.manifests import keep_manifest, signed_in
 from fl_client.selection import Selection, select
 from fl_client.site import Site
 from fl_client.training import Trained, train
@@ -62,6 +69,9 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
 
     # (1) Is the plan within this site's own caps, and are the weights those that it names?
     check_request(request, site.config)
+    if plan.previous is not None and plan.previous not in signed_in(site.config.state, plan.run_id):
+        detail = f"the server names attestation {plan.previous}; this site never signed it"
+        raise RoundRefusedError(RefusalCode.NOT_MY_ATTESTATION, detail)
 
     # (2) Who may be used? Asked anew in every round.
     min_subjects = max(plan.min_subjects, site.config.caps.min_subjects)
@@ -84,19 +94,21 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
 
     # (5) Say what the update rests on, and sign it.
     salt = secrets.token_bytes(32)
-    attestation = _attest(plan, site, selection, ruling, trained, labelled, salt, started_at)
+    leaves = selection.leaves()
+    attestation = _attest(
+        plan, site, selection, ruling, trained, labelled, manifest_root(leaves, salt), started_at
+    )
     signed = sign_attestation(attestation, site.key)
     update = SiteUpdate(
         site_id=site.site_id,
         arrays=trained.shared,
         attestation=signed,
         labelled_aus=labelled,
-        labelled_frames=_counts(plan, trained, labelled),
     )
 
     # (6) Put it on record before it leaves. Only now is the round worth remembering.
-    keep_manifest(site.config.state, attestation, salt, selection.assets())
-    record = _signed(attestation, selection.entries(), signed)
+    keep_manifest(site.config.state, attestation, salt, leaves)
+    record = _signed(attestation, leaves, signed)
     site.registry.append([record], Role.OPERATOR)
     state.save(trained.local, trained.dataset.subjects)
     return update
@@ -111,7 +123,7 @@ def _started(plan: RoundPlan) -> RoundStarted:
     )
 
 
-def _signed(attestation: Attestation, entries: tuple[int, ...], envelope: bytes) -> RoundSigned:
+def _signed(attestation: Attestation, leaves: Sequence[Leaf], envelope: bytes) -> RoundSigned:
     return RoundSigned(
         run_id=attestation.run_id,
         round=attestation.round,
@@ -119,17 +131,18 @@ def _signed(attestation: Attestation, entries: tuple[int, ...], envelope: bytes)
         model_in=attestation.model_in,
         update=attestation.update,
         manifest=attestation.manifest,
-        entries=entries,
+        entries=tuple(sorted({entry for leaf in leaves for entry in leaf.entries})),
         attestation=envelope.decode(),
     )
 
 
 def _attest(
     plan: RoundPlan, site: Site, selection: Selection, ruling: Ruling, trained: Trained,
-    labelled: tuple[int, ...], salt: bytes, started_at: datetime,
+    labelled: tuple[int, ...], manifest: bytes, started_at: datetime,
 ) -> Attestation:  # fmt: skip
+    start, end = selection.ruling.ruling.snapshot, ruling.snapshot
     try:
-        proof = ruling.snapshot.consistency_proof(plan.tree_size)
+        proof = end.consistency_proof(plan.tree_size)
     except ValueError as e:
         detail = "the server saw a longer consent log than this one: was it restored from a backup?"
         raise RoundRefusedError(RefusalCode.SITE_FAULT, detail) from e
@@ -142,24 +155,41 @@ def _attest(
         model_in=plan.model_in,
         update=digest(trained.shared),
         labelled_aus=labelled,
-        manifest=manifest_root(selection.assets(), salt).hex(),
+        manifest=manifest.hex(),
         min_subjects=plan.min_subjects,
+        counts=_counts(plan, selection, trained, labelled),
         consent=LogState(
-            start_size=selection.ruling.ruling.snapshot.size,
-            tree_head=ruling.snapshot.tree_head,
+            start_head=start.tree_head,
+            tree_head=end.tree_head,
+            since_start=tuple(h.hex() for h in end.consistency_proof(start.size)),
             consistency=tuple(h.hex() for h in proof),
         ),
-        code=f"omote {version('omote')}",
+        policy=_policy(site),
+        code=installed_code(),
+        previous=plan.previous,
         started_at=started_at,
-        ended_at=site.clock(),
+        ended_at=ruling.at,  # what was asked last, before this was signed
     )
 
 
-def _counts(plan: RoundPlan, trained: Trained, labelled: tuple[int, ...]) -> dict[int, int]:
-    """Return numbers of frames, if the plan asks for them and the caps allow it."""
+def _policy(site: Site) -> str | None:
+    """Return the digest of the rules in force at the site."""
+    policies = site.registry.state().policies
+    return policies[-1].event.sha256 if policies else None
+
+
+def _counts(
+    plan: RoundPlan, selection: Selection, trained: Trained, labelled: tuple[int, ...]
+) -> Counts | None:
+    """Return what the plan weights by, if it does. The caps were checked before."""
     if plan.weighting is Weighting.SITE:
-        return {}
+        return None
     if plan.purpose == "pretraining":
-        return {0: len(trained.dataset)}
-    counts = trained.dataset.labelled_frames()
-    return {au: counts[au] for au in labelled}
+        counted = {0: len(trained.dataset)}
+    else:
+        frames = trained.dataset.labelled_frames()
+        counted = {au: frames[au] for au in labelled}
+    return Counts(
+        recordings=len(selection.leaves()),
+        frames=tuple(FrameCount(au=au, frames=n) for au, n in counted.items()),
+    )

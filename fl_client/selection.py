@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from consent.gate import AssetRuling, ConsentGate
+from consent.manifest import Leaf
 from consent.model import Purpose
 from core_model.data.recordings import Recording
 from core_model.protocol.messages import RefusalCode, RoundPlan
@@ -22,17 +23,19 @@ class Selection:
     recordings: tuple[Recording, ...]
     ruling: AssetRuling
 
-    def assets(self) -> Iterable[tuple[bytes, int]]:
-        """Yield the hash of each recording and each log entry that allows its use."""
+    def leaves(self) -> tuple[Leaf, ...]:
+        """Return the manifest's leaves: each recording, its frames, and the consent for them.
+
+        One that the site lists twice is one leaf.
+        """
+        leaves: dict[bytes, Leaf] = {}
         for recording in self.recordings:
             digest = recording_digest(recording.frames)
             own = self.ruling.ruling.entries[recording.subject_id]
-            for entry in sorted({own, *self.ruling.entries_of(digest.hex())}):
-                yield digest, entry
-
-    def entries(self) -> tuple[int, ...]:
-        """Return the log entries that allow the use of anything here."""
-        return tuple(sorted({entry for _, entry in self.assets()}))
+            known = leaves[digest].entries if digest in leaves else ()
+            entries = {own, *known, *self.ruling.entries_of(digest.hex())}
+            leaves[digest] = Leaf(digest, tuple(sorted(entries)), recording.usable or ())
+        return tuple(leaves.values())
 
 
 def select(

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from consent.attestation import Attestation, Expected, verify_attestation
-from consent.errors import (
-    AttestationError,
-    BadSignatureError,
-    ConsentError,
-    LogRolledBackError,
-)
+from consent.attestation import Attestation
+from consent.attestation_check import Expected, Seen, verify_attestation
+from consent.errors import AttestationError, ConsentError, LogRolledBackError
 from consent.keys import VerifierKey
 from consent.model import Purpose
-from consent.note import TreeHead
 from core_model.protocol.messages import (
     RefusalCode,
     RoundPlan,
@@ -22,22 +15,18 @@ from core_model.protocol.messages import (
     digest,
 )
 from core_model.schema import ParameterSchema, SchemaError
-from fl_server.config import EnrolledSite
+from fl_server.config import Demands, EnrolledSite
 from fl_server.errors import UpdateRefusedError
 
 MAX_FRAMES = 10_000_000
 _CODES = {
     "wrong_update": RefusalCode.WRONG_UPDATE,
     "too_few_subjects": RefusalCode.TOO_FEW_SUBJECTS,
+    "broken_chain": RefusalCode.BROKEN_CHAIN,
+    "wrong_policy": RefusalCode.WRONG_RULES,
+    "wrong_code": RefusalCode.WRONG_RULES,
+    "wrong_epsilon": RefusalCode.WRONG_EPSILON,
 }  # all others are about another round
-
-
-@dataclass(frozen=True)
-class Admitted:
-    """What the server keeps of an update that passed."""
-
-    attestation: Attestation
-    tree_head: TreeHead  # to be remembered: the next one must extend it
 
 
 def admit(
@@ -45,9 +34,10 @@ def admit(
     plan: RoundPlan,
     site: EnrolledSite,
     schema: ParameterSchema,
-    last_head: TreeHead | None,
-) -> Admitted:
-    """Check an update of ``site`` for ``plan``.
+    demands: Demands,
+    seen: Seen | None,
+) -> tuple[Attestation, Seen]:
+    """Check an update of ``site`` for ``plan``; return its attestation and what to remember.
 
     The caller has found ``site`` among the enrolled ones. What no check here can prove is that the
     site trained on what its manifest says: that takes an audit at the site.
@@ -64,20 +54,15 @@ def admit(
     except SchemaError as e:
         raise UpdateRefusedError(RefusalCode.WRONG_WEIGHTS, str(e)) from e
     # (3) signed by the site, about this round and these bytes, on a consent log that only grew
-    attestation, head = _check_attestation(update, plan, site, last_head)
-    # (4) of which the round saw no older state than the server
-    start = attestation.consent.start_size
-    if not plan.tree_size <= start <= head.size:
-        detail = f"log of {start} entries at the start, {plan.tree_size} before, {head.size} after"
-        raise UpdateRefusedError(RefusalCode.LOG_NOT_GROWN, detail)
-    # (5) for AUs that the site is enrolled for, and counted as asked
+    attestation, now_seen = _check_attestation(update, plan, site, demands, seen)
+    # (4) for AUs that the site is enrolled for, and counted as asked
     _check_labels(update, plan, site, attestation)
-    return Admitted(attestation, head)
+    return attestation, now_seen
 
 
 def _check_attestation(
-    update: SiteUpdate, plan: RoundPlan, site: EnrolledSite, last_head: TreeHead | None
-) -> tuple[Attestation, TreeHead]:
+    update: SiteUpdate, plan: RoundPlan, site: EnrolledSite, demands: Demands, seen: Seen | None
+) -> tuple[Attestation, Seen]:
     expected = Expected(
         site=site.site_id,
         run_id=plan.run_id,
@@ -87,6 +72,11 @@ def _check_attestation(
         model_in=plan.model_in,
         update=digest(update.arrays),
         min_subjects=plan.min_subjects,
+        tree_size=plan.tree_size,
+        policy=demands.policy,
+        code=frozenset(demands.code),
+        needs_noise=demands.needs_noise,
+        max_epsilon=demands.max_epsilon,
     )
     try:
         return verify_attestation(
@@ -94,13 +84,13 @@ def _check_attestation(
             site_key=VerifierKey.parse(site.key),
             log_key=VerifierKey.parse(site.log_key),
             expected=expected,
-            last_head=last_head,
+            seen=seen,
         )
     except AttestationError as e:
         raise UpdateRefusedError(_CODES.get(e.code, RefusalCode.WRONG_ROUND), str(e)) from e
     except LogRolledBackError as e:
         raise UpdateRefusedError(RefusalCode.LOG_NOT_GROWN, str(e)) from e
-    except (BadSignatureError, ConsentError) as e:
+    except ConsentError as e:
         raise UpdateRefusedError(RefusalCode.BAD_SIGNATURE, str(e)) from e
 
 
@@ -114,8 +104,18 @@ def _check_labels(
         raise UpdateRefusedError(RefusalCode.WRONG_LABELS, "no AU was trained")
     counted = labelled if plan.purpose == "finetuning" else {0}
     wanted = counted if plan.weighting is Weighting.FRAMES else set()
-    counts = update.labelled_frames
-    if set(counts) != wanted or not all(0 <= n <= MAX_FRAMES for n in counts.values()):
+    _check_counts(attestation, wanted)
+
+
+def _check_counts(attestation: Attestation, wanted: set[int]) -> None:
+    """Check the counts: those that the plan weights by, each once, and no others."""
+    if (attestation.counts is not None) != bool(wanted):
         raise UpdateRefusedError(RefusalCode.WRONG_LABELS, "counts of frames are not as asked")
-    if counts and not any(counts.values()):
+    if attestation.counts is None:
+        return
+    counts = attestation.counts.by_au()
+    is_once = len(counts) == len(attestation.counts.frames)
+    if not is_once or set(counts) != wanted or max(counts.values()) > MAX_FRAMES:
+        raise UpdateRefusedError(RefusalCode.WRONG_LABELS, "counts of frames are not as asked")
+    if not any(counts.values()):
         raise UpdateRefusedError(RefusalCode.WRONG_LABELS, "no frame was counted")

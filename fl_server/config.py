@@ -52,6 +52,17 @@ class Stage(Settings):
         return self.server_momentum > 0
 
 
+class Demands(Settings):
+    """What every attestation must say. The defaults demand nothing that a site has to prepare."""
+
+    policy: str | None = Field(None, pattern="^[0-9a-f]{64}$")  # digest of the agreed rules
+    code: tuple[str, ...] = ()  # digests of the agreed software; none: any
+    needs_noise: bool = False  # differential privacy in every round
+    max_epsilon: str | None = Field(
+        None, pattern=r"^[0-9]{1,4}(\.[0-9]{1,6})?$"
+    )  # of a site, in all
+
+
 class FederationConfig(Settings):
     """A whole federation. Paths are relative to the file."""
 
@@ -65,6 +76,7 @@ class FederationConfig(Settings):
     weighting: Weighting = Weighting.SITE
     quorum: int = Field(1, ge=1)  # sites; with fewer the weights stay as they are
     min_subjects: int = Field(1, ge=1)  # people that a site must have in a round
+    demands: Demands = Demands()
     timeout_s: float = Field(3600.0, gt=0)  # for one round
     join_timeout_s: float = Field(120.0, ge=0)  # for all sites to appear; later ones join then
 

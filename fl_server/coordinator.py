@@ -6,7 +6,8 @@ import secrets
 import time
 from pathlib import Path
 
-from consent.note import TreeHead
+from consent.attestation import Attestation
+from consent.attestation_check import Seen
 from core_model.checkpoint import load_checkpoint, save_checkpoint
 from core_model.protocol.messages import (
     RefusalCode,
@@ -87,7 +88,7 @@ class Coordinator:
         stage, before = self._locate()
         names = [p.name for p in self.schema.parameters]
         arrays = {name: self.arrays[name] for name in names}
-        head = self._state.head(site_id)
+        seen = self._state.seen(site_id)
         plan = RoundPlan(
             run_id=self.config.run_id,
             round=self.round,
@@ -101,7 +102,8 @@ class Coordinator:
             training=stage.training,
             weighting=self.config.weighting,
             min_subjects=self.config.min_subjects,
-            tree_size=head.size if head else 0,
+            tree_size=seen.tree_head.size if seen else 0,
+            previous=seen.digest if seen else None,
         )
         return RoundRequest(plan, arrays)
 
@@ -135,6 +137,7 @@ class Coordinator:
             round=self.round,
             purpose=self.stage.training.purpose,
             admitted=tuple(sorted(self._admitted)),
+            attestations={s: self._seen[s].digest for s in sorted(self._admitted)},
             refused=dict(sorted(self._refused.items())),
             has_quorum=has_quorum,
             weights=tuple(p.name for p in self.schema.parameters),
@@ -151,7 +154,7 @@ class Coordinator:
         self._admitted: set[str] = set()
         self._refused: dict[str, RefusalCode] = {}
         self._received: dict[str, int] = {}
-        self._heads: dict[str, TreeHead] = {}
+        self._seen: dict[str, Seen] = {}
         self._nonces: dict[str, str] = {}
         self._started = time.monotonic()
         if self._state.round == self._locate()[1]:
@@ -167,21 +170,25 @@ class Coordinator:
         if site_id in self._admitted:
             raise UpdateRefusedError(RefusalCode.ANSWERED_TWICE, "this site has answered")
         plan = self.request(site_id).plan
-        admitted = admit(update, plan, site, self.schema, self._state.head(site_id))
-        weight, row_weights = self._weights(site, update)
+        demands, seen = self.config.demands, self._state.seen(site_id)
+        attestation, now_seen = admit(update, plan, site, self.schema, demands, seen)
+        weight, row_weights = self._weights(site, attestation)
         try:
             self._aggregator.fold(update.arrays, weight, row_weights)
         except ValueError as e:
             raise UpdateRefusedError(RefusalCode.WRONG_WEIGHTS, str(e)) from e
         self._admitted.add(site_id)
         self._refused.pop(site_id, None)
-        self._heads[site_id] = admitted.tree_head
+        self._seen[site_id] = now_seen
 
-    def _weights(self, site: EnrolledSite, update: SiteUpdate) -> tuple[float, dict[int, float]]:
+    def _weights(
+        self, site: EnrolledSite, attestation: Attestation
+    ) -> tuple[float, dict[int, float]]:
         """Return the site's weight, and its weight for each row of the AU head."""
         if self.config.weighting is Weighting.SITE:
-            return site.weight, dict.fromkeys(update.labelled_aus, site.weight)
-        counts = {au: n / FRAMES_UNIT for au, n in update.labelled_frames.items() if n}
+            return site.weight, dict.fromkeys(attestation.labelled_aus, site.weight)
+        assert attestation.counts is not None  # admitted
+        counts = {au: n / FRAMES_UNIT for au, n in attestation.counts.by_au().items() if n}
         rows = {au: n for au, n in counts.items() if au}
         return max(counts.values(), default=0.0), rows
 
@@ -232,7 +239,7 @@ class Coordinator:
         save_checkpoint(_checkpoint(self.config, self.round), self.arrays, manifest)
         save_velocity(self.config.output, self.round, self._velocity)
         self._manifest = manifest
-        self._state = self._state.after(summary, self._heads)
+        self._state = self._state.after(summary, self._seen)
         save_state(self.config.output, self._state)
         forget_velocity(self.config.output, self._state.round - 1)
 

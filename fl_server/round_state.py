@@ -1,13 +1,16 @@
-"""What the server remembers between rounds, on disk: summaries and each site's last tree head."""
+"""What the server remembers between rounds, on disk: summaries and what each site said last."""
 
 from __future__ import annotations
 
 import base64
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import Field, ValidationError
 
+from consent.attestation_check import Seen
+from consent.epsilon import Spent
 from consent.note import TreeHead
 from core_model.config import Purpose, Settings
 from core_model.protocol.messages import RefusalCode
@@ -20,6 +23,7 @@ class RoundSummary(Settings):
     round: int
     purpose: Purpose
     admitted: tuple[str, ...]
+    attestations: dict[str, str]  # digest of the one that was admitted from each site
     refused: dict[str, RefusalCode]
     has_quorum: bool  # if not, the weights stayed as they were
     weights: tuple[str, ...]  # names that crossed the wire
@@ -29,12 +33,15 @@ class RoundSummary(Settings):
     seconds: float
 
 
-class RememberedHead(Settings):
-    """A tree head as JSON."""
+class RememberedSite(Settings):
+    """What was seen of a site last. New keys of the site do not empty it."""
 
-    origin: str
+    origin: str  # of its consent log
     size: int
     root: str  # base64
+    attestation: str  # digest
+    spent: tuple[Spent, ...] = ()
+    epsilon_total: str | None = None
 
 
 class RunState(Settings):
@@ -42,30 +49,38 @@ class RunState(Settings):
 
     run_id: str
     summaries: tuple[RoundSummary, ...] = ()
-    heads: dict[str, RememberedHead] = Field(default_factory=dict)
+    sites: dict[str, RememberedSite] = Field(default_factory=dict)
 
     @property
     def round(self) -> int:
         """The last finished round; 0 before the first."""
         return len(self.summaries)
 
-    def head(self, site_id: str) -> TreeHead | None:
-        """Return the head of a site's consent log that was seen last."""
-        if (kept := self.heads.get(site_id)) is None:
+    def seen(self, site_id: str) -> Seen | None:
+        """Return what was seen of a site last."""
+        if (kept := self.sites.get(site_id)) is None:
             return None
-        return TreeHead(kept.origin, kept.size, base64.b64decode(kept.root))
+        head = TreeHead(kept.origin, kept.size, base64.b64decode(kept.root))
+        return Seen(head, kept.attestation, kept.spent, kept.epsilon_total)
 
-    def after(self, summary: RoundSummary, heads: dict[str, TreeHead]) -> RunState:
+    def after(self, summary: RoundSummary, seen: Mapping[str, Seen]) -> RunState:
         """Return the state after one more round."""
-        seen = {
-            site: RememberedHead(
-                origin=h.origin, size=h.size, root=base64.b64encode(h.root).decode()
-            )
-            for site, h in heads.items()
-        }
         return RunState(
-            run_id=self.run_id, summaries=(*self.summaries, summary), heads=self.heads | seen
+            run_id=self.run_id,
+            summaries=(*self.summaries, summary),
+            sites=self.sites | {site: _remember(s) for site, s in seen.items()},
         )
+
+
+def _remember(seen: Seen) -> RememberedSite:
+    return RememberedSite(
+        origin=seen.tree_head.origin,
+        size=seen.tree_head.size,
+        root=base64.b64encode(seen.tree_head.root).decode(),
+        attestation=seen.digest,
+        spent=seen.spent,
+        epsilon_total=seen.epsilon_total,
+    )
 
 
 def load_state(folder: Path, run_id: str) -> RunState:

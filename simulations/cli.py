@@ -19,6 +19,9 @@ from rich.progress import (
 )
 from rich.table import Column, Table
 
+from consent.errors import ConsentError
+from fl_server.round_state import RoundSummary
+from simulations import walk
 from simulations.baseline import f1_of_always
 from simulations.compare import write_table
 from simulations.experiment import run_experiment
@@ -26,7 +29,11 @@ from simulations.report.page import write_report
 from simulations.results import Results
 from simulations.scenario import Scenario, load_scenario
 
-app = typer.Typer(no_args_is_help=True, help="Simulate federations on one machine.")
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    help="Simulate federations on one machine.",
+)
 console = Console()
 CACHE = Path.home() / ".cache" / "omote"
 EXIT_INTERRUPTED = 130
@@ -97,6 +104,40 @@ def compare(
         console.print(f"[red]{e}[/red]")
         raise typer.Exit(1) from e
     console.print(f"Table: {table.resolve()}")
+
+
+@app.command()
+def film(
+    folder: Annotated[Path, typer.Argument(help="A site, with its consent folder inside.")],
+    cache: Annotated[Path, typer.Option(help="Folder for generated faces.")] = CACHE,
+) -> None:
+    """Draw a recording of everyone registered at a site. Nobody's face is real."""
+    try:
+        links = walk.film(folder, cache)
+    except (ConsentError, OSError) as e:
+        console.print(f"[red]{e}[/red]")
+        raise typer.Exit(1) from e
+    typer.echo(f"Wrote {folder / 'site.toml'} and {folder / 'recordings.csv'}")
+    typer.echo(f"Next: omote-consent asset link {links}")
+
+
+@app.command()
+def train(
+    folder: Annotated[Path, typer.Argument(help="A site, from: omote-sim film")],
+    server: Annotated[Path, typer.Option(help="Folder of the server. Goes on where it stopped.")],
+    rounds: Annotated[int, typer.Option(min=1, help="How many more.")] = 1,
+) -> None:
+    """Train rounds with one site and a server in this process, by the code that real ones run."""
+
+    def tell(summary: RoundSummary) -> None:
+        refused = ", ".join(f"{site}: {code.name}" for site, code in summary.refused.items())
+        typer.echo(f"round {summary.round}: {refused or 'admitted ' + ', '.join(summary.admitted)}")
+
+    try:
+        typer.echo(f"model {walk.train(folder, server, rounds, tell)}")
+    except (ConsentError, OSError, ValueError) as e:
+        console.print(f"[red]{e}[/red]")
+        raise typer.Exit(1) from e
 
 
 def _load(out: Path, scenario: str, seed: int) -> Results | None:

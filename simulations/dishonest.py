@@ -21,7 +21,7 @@ Run = Callable[[RoundRequest, Site], SiteUpdate]
 
 def sign_again(update: SiteUpdate, arrays: Arrays, key: SigningKey) -> SiteUpdate:
     """Return the update with other weights and an attestation that is true about them."""
-    attestation = open_attestation(update.attestation, key.verifier)
+    attestation = open_attestation(update.attestation, key.verifier).attestation
     fitting = attestation.model_copy(update={"update": digest(arrays)})
     return dataclasses.replace(update, arrays=arrays, attestation=sign_attestation(fitting, key))
 

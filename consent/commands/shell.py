@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import ValidationError
 
 from consent.errors import (
+    BadSignatureError,
+    BundleError,
     ConsentError,
     DeniedError,
     HookError,
@@ -52,22 +54,32 @@ def opened(folder: Path) -> Registry:
     return Registry.open(folder, now)
 
 
+_BROKEN = (
+    BadSignatureError,
+    BundleError,
+    LogDamagedError,
+    LogRolledBackError,
+    ProofError,
+    VaultError,
+)
+
+
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Turn errors into one line and an exit code. Mistakes are told by field, never by value."""
     try:
         yield
-    except (LogDamagedError, LogRolledBackError, ProofError, VaultError) as e:
-        _stop(str(e), EXIT_INTEGRITY, e)
+    except _BROKEN as e:
+        stop(str(e), EXIT_INTEGRITY, e)
     except (RoleError, DeniedError) as e:
-        _stop(str(e), EXIT_DENIED, e)
+        stop(str(e), EXIT_DENIED, e)
     except HookError as e:
-        _stop(str(e), EXIT_FINDING, e)
+        stop(str(e), EXIT_FINDING, e)
     except ValidationError as e:
         fields = [f"{'.'.join(map(str, m['loc']))}: {m['msg']}" for m in e.errors()]
-        _stop("; ".join(fields), EXIT_USAGE, e)
+        stop("; ".join(fields), EXIT_USAGE, e)
     except (ConsentError, OSError, UnicodeDecodeError) as e:
-        _stop(str(e), EXIT_USAGE, e)
+        stop(str(e), EXIT_USAGE, e)
 
 
 def print_json(value: Any) -> None:
@@ -97,6 +109,7 @@ def read_outside_id(file: Path | None) -> str:
     return sys.stdin.readline().strip()
 
 
-def _stop(message: str, code: int, cause: Exception) -> None:
+def stop(message: str, code: int, cause: Exception | None = None) -> NoReturn:
+    """End with a message and an exit code."""
     typer.echo(f"error    {message}", err=True)
     raise typer.Exit(code) from cause

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +41,7 @@ class RoundPlan(Settings):
     weighting: Weighting = Weighting.SITE
     min_subjects: int = Field(1, ge=1)  # fewer people at a site: no update
     tree_size: int = Field(0, ge=0)  # of the site's consent log when the server last saw it
+    previous: str | None = Field(None, pattern="^[0-9a-f]{64}$")  # its attestation admitted last
 
     @property
     def purpose(self) -> Purpose:
@@ -68,15 +68,14 @@ class RoundRequest:
 class SiteUpdate:
     """A site's answer: shared weights after the round and a signed attestation about them.
 
-    ``labelled_aus`` are the AUs whose rows the site trained; ``labelled_frames`` counts frames for
-    each AU (for pretraining: key 0, all frames) and is empty unless the plan weights by frames.
+    ``labelled_aus`` are the AUs whose rows the site trained. Counts of frames, where the plan asks
+    for them and the site allows it, are in the attestation: what weighs in the mean is signed.
     """
 
     site_id: str
     arrays: Arrays
     attestation: bytes  # DSSE envelope
     labelled_aus: tuple[int, ...] = ()
-    labelled_frames: Mapping[int, int] = field(default_factory=dict)
 
 
 class RefusalCode(enum.IntEnum):
@@ -88,6 +87,7 @@ class RefusalCode(enum.IntEnum):
     TOO_FEW_SUBJECTS = 203
     CONSENT_CHANGED = 204  # withdrawn or expired while training
     REQUEST_DAMAGED = 205  # weights are not those that the plan names
+    NOT_MY_ATTESTATION = 206  # the plan names one that this site did not sign
     SITE_FAULT = 299  # see the site's own log
     # The server refuses an update.
     NOT_ENROLLED = 301
@@ -98,6 +98,9 @@ class RefusalCode(enum.IntEnum):
     LOG_NOT_GROWN = 306  # the consent log was rewritten or cut
     WRONG_LABELS = 307  # AUs that the site is not enrolled for
     ANSWERED_TWICE = 308
+    BROKEN_CHAIN = 309  # the attestation does not follow the one admitted before
+    WRONG_RULES = 310  # policy or software are not those that were agreed
+    WRONG_EPSILON = 311  # less noise than stated, or beyond the budget
     NO_ANSWER = 399
 
 

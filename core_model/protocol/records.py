@@ -32,7 +32,7 @@ MAX_TEXT = 200
 MAX_PLAN = 100_000
 MAX_AUS = 100
 MAX_ATTESTATION_BYTES = 1_000_000
-FIELDS = {"site-id", "attestation", "labelled-aus", "counted-aus", "counts"}
+FIELDS = {"site-id", "attestation", "labelled-aus"}
 
 
 class RecordError(ValueError):
@@ -82,8 +82,6 @@ def encode_update(update: SiteUpdate) -> RecordDict:
                     "site-id": update.site_id,
                     "attestation": update.attestation,
                     "labelled-aus": list(update.labelled_aus),
-                    "counted-aus": list(update.labelled_frames.keys()),
-                    "counts": list(update.labelled_frames.values()),
                 }
             ),
         }
@@ -125,15 +123,11 @@ def decode_reply(
     attestation = fields["attestation"]
     if not isinstance(attestation, bytes) or len(attestation) > MAX_ATTESTATION_BYTES:
         raise RecordError(f"expected an attestation of at most {MAX_ATTESTATION_BYTES} bytes")
-    counted, counts = _ints(fields, "counted-aus"), _ints(fields, "counts")
-    if len(counted) != len(counts) or len(set(counted)) != len(counted):
-        raise RecordError("expected one count for each counted AU")
     return SiteUpdate(
         site_id=_text(fields, "site-id"),
         arrays=_unpack(content, max_bytes),
         attestation=attestation,
         labelled_aus=_ints(fields, "labelled-aus"),
-        labelled_frames=dict(zip(counted, counts, strict=True)),
     )
 
 

@@ -1,5 +1,4 @@
 import dataclasses
-import json
 import logging
 
 import numpy as np
@@ -7,6 +6,7 @@ import pytest
 from typer.testing import CliRunner
 
 from consent.attestation import open_attestation
+from consent.kept import read_kept
 from consent.manifest import manifest_root
 from consent.model import Purpose
 from consent.model import Role as ConsentRole
@@ -183,14 +183,25 @@ def test_an_auditor_at_the_site_can_recompute_the_manifest(setting) -> None:
     folder, request = setting
     site = open_site(folder.config)
     update = run_round(request, site)
-    signed = open_attestation(update.attestation, folder.keys[ConsentRole.OPERATOR].verifier)
+    opened = open_attestation(update.attestation, folder.keys[ConsentRole.OPERATOR].verifier)
+    signed = opened.attestation
     path = folder.folder / "state" / "test-run" / "manifests.jsonl"
     assert path.stat().st_mode & 0o777 == 0o600
-    (line,) = path.read_text().splitlines()
-    kept = json.loads(line)
-    digests = {recording_digest(r.frames).hex() for r in site.recordings}
-    assert {asset for asset, _ in kept["assets"]} == digests
-    assets = [(bytes.fromhex(asset), entry) for asset, entry in kept["assets"]]
-    root = manifest_root(assets, bytes.fromhex(kept["salt"])).hex()
-    assert (root, kept["update"]) == (signed.manifest, digest(update.arrays))
-    assert manifest_root(assets[1:], bytes.fromhex(kept["salt"])).hex() != signed.manifest
+    (kept,) = read_kept(path)
+    digests = {recording_digest(r.frames) for r in site.recordings}
+    assert {leaf.asset for leaf in kept.opened()} == digests
+    root = manifest_root(kept.opened(), bytes.fromhex(kept.salt)).hex()
+    assert (root, kept.attestation) == (signed.manifest, opened.digest)
+    assert signed.update == digest(update.arrays)
+
+
+def test_site_refuses_a_plan_that_names_what_it_never_signed(setting) -> None:
+    folder, request = setting
+    site = open_site(folder.config)
+    signed = open_attestation(run_round(request, site).attestation, site.key.verifier)
+    known = request.plan.model_copy(update={"previous": signed.digest})
+    run_round(dataclasses.replace(request, plan=known), site)
+    unknown = request.plan.model_copy(update={"previous": "0" * 64})
+    with pytest.raises(RoundRefusedError) as caught:
+        run_round(dataclasses.replace(request, plan=unknown), site)
+    assert caught.value.code is RefusalCode.NOT_MY_ATTESTATION

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 
+from consent.attestation import open_attestation, sign_attestation
 from core_model.protocol.messages import RefusalCode, digest
 from core_model.protocol.records import encode_refusal, encode_site_id
 from fl_client.app import make_app
@@ -171,9 +172,13 @@ def test_site_that_counts_nothing_never_makes_the_model_nan(tmp_path, count, cod
 
     def counts_nothing(request, site):
         update = run_round(request, site)
-        return dataclasses.replace(
-            update, labelled_frames=dict.fromkeys(update.labelled_frames, count)
-        )
+        if request.plan.round != 2:
+            return update
+        signed = open_attestation(update.attestation, site.key.verifier).attestation
+        frames = tuple(c.model_copy(update={"frames": count}) for c in signed.counts.frames)
+        counts = signed.counts.model_copy(update={"frames": frames})
+        bent = sign_attestation(signed.model_copy(update={"counts": counts}), site.key)
+        return dataclasses.replace(update, attestation=bent)
 
     summary = run_plain(config, folders, run=counts_nothing).summaries[1]
     assert summary.refused == ({"site-a": code, "site-b": code} if code else {})

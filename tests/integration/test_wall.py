@@ -21,7 +21,7 @@ ENCODER_WEIGHTS = {
                                                "mlp.fc2") for kind in ("weight", "bias")),
 }  # fmt: skip
 HEAD = {"au_head.weight", "au_head.bias"}
-FIELDS = {"site-id", "attestation", "labelled-aus", "counted-aus", "counts"}
+FIELDS = {"site-id", "attestation", "labelled-aus"}
 
 
 def test_exactly_these_names_leave_a_site(tmp_path) -> None:
@@ -159,10 +159,6 @@ def bend_huge(update, site):
     return resigned(update, arrays, site)
 
 
-def bend_counts(update, site):
-    return dataclasses.replace(update, labelled_frames={1: 10**6})
-
-
 def bend_site(update, site):
     return dataclasses.replace(update, site_id="site-a")
 
@@ -173,7 +169,6 @@ BENT = {
     "AUs that it is not enrolled for": (bend_more_aus, RefusalCode.WRONG_LABELS),
     "a broken signature": (bend_signature, RefusalCode.BAD_SIGNATURE),
     "weights that drown the others": (bend_huge, RefusalCode.WRONG_WEIGHTS),
-    "counts that nobody asked for": (bend_counts, RefusalCode.WRONG_LABELS),
     "another site's name": (bend_site, RefusalCode.NOT_ENROLLED),
 }
 
