@@ -43,7 +43,7 @@ class Stage(Settings):
 
     rounds: int = Field(gt=0)
     training: TrainingConfig
-    server_momentum: float = Field(0.0, ge=0, lt=1)  # 0: the plain mean (docs/adr/0006)
+    server_momentum: float = Field(0.0, ge=0, lt=1)  # 0: the plain mean (docs/adr/0009)
     server_learning_rate: float = Field(1.0, gt=0, le=2)  # share of the server's step
 
     @property
