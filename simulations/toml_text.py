@@ -10,7 +10,7 @@ from pydantic import BaseModel
 def to_toml(config: BaseModel) -> str:
     """Return the text of a settings file; lists of settings become tables."""
     plain, tables = [], []
-    for key, value in json.loads(config.model_dump_json()).items():
+    for key, value in json.loads(config.model_dump_json(exclude_none=True)).items():
         if isinstance(value, list) and value and isinstance(value[0], dict):
             for row in value:
                 tables.append(f"\n[[{key}]]")

@@ -33,7 +33,7 @@ BROKEN = {
     "an unknown key": ('run_id = "test-run"', 'run_id = "test-run"\nquorom = 2', "quorom"),
     "an unknown AU": ("action_units = [1, 2, 4]", "action_units = [1, 2, 3]", "unknown action"),
     "a quorum that nobody reaches": ("quorum = 1", "quorum = 9", "quorum: 9 sites"),
-    "a broken key": ("site-a/site+", "site-a/site+0", "stages|sites.0.key"),
+    "a broken key": ("site-a/operator+", "site-a/operator+0", "stages|sites.0.key"),
     "not TOML": ("run_id", "= run_id", "not TOML"),
 }
 
