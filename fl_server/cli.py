@@ -20,6 +20,7 @@ EXPLAINED = {
     "TOO_FEW_SUBJECTS": "fewer people than asked for",
     "CONSENT_CHANGED": "consent was withdrawn or expired while training",
     "REQUEST_DAMAGED": "the weights that arrived are not those of the plan",
+    "NOT_MY_ATTESTATION": "the server names an attestation that the site never signed",
     "SITE_FAULT": "see the site's own log",
     "NOT_ENROLLED": "not the site that was asked",
     "WRONG_WEIGHTS": "not exactly the shared weights, or not finite",
@@ -29,6 +30,9 @@ EXPLAINED = {
     "LOG_NOT_GROWN": "the consent log was rewritten or cut",
     "WRONG_LABELS": "AUs or counts that were not agreed",
     "ANSWERED_TWICE": "a second answer in one round",
+    "BROKEN_CHAIN": "the attestation does not follow the one admitted before",
+    "WRONG_RULES": "rules or software are not those that [demands] names",
+    "WRONG_EPSILON": "less noise than stated, or beyond the budget",
     "NO_ANSWER": "no answer in time",
 }
 
