@@ -11,12 +11,15 @@ from core_model.action_units import NAMES, parse_aus
 from core_model.checkpoint import CheckpointError, CheckpointManifest, load_checkpoint
 from core_model.checkpoint import save_checkpoint as save
 from core_model.commands.exchange import export_weights, import_weights
+from core_model.commands.recipes import recipe, train
 from core_model.config import Size, encoder_config
 from core_model.protocol.messages import digest
 
 app = typer.Typer(no_args_is_help=True, help="Make and look at model weights.")
 app.command("import")(import_weights)
 app.command("export")(export_weights)
+app.command()(recipe)
+app.command()(train)
 
 
 @app.command()
@@ -24,9 +27,7 @@ def init(
     out: Annotated[Path, typer.Argument(help="File to write, such as initial.safetensors.")],
     size: Annotated[Size, typer.Option(help="Size of the encoder.")] = "tiny",
     image_size: Annotated[int | None, typer.Option(help="Pixels a side; else the size's.")] = None,
-    aus: Annotated[
-        str, typer.Option(help="AUs of the head, as 1,2,4,6, or bp4d, disfa.")
-    ] = "1,2,4,6,12",
+    aus: Annotated[str, typer.Option(help="AUs of the head: 1,2,4 or bp4d.")] = "1,2,4,6,12",
     seed: Annotated[int, typer.Option(help="Of the fresh weights.")] = 0,
 ) -> None:
     """Write fresh weights that a federation can start from."""

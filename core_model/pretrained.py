@@ -135,7 +135,7 @@ def read_state(path: Path, max_bytes: int = MAX_BYTES) -> dict[str, Tensor]:
             content = torch.load(  # noqa: TID251 - the only one; checked above, and weights_only
                 path, map_location="cpu", weights_only=True
             )
-    except Exception as e:  # noqa: BLE001 - whatever the unpickler throws, the file is refused
+    except Exception as e:  # whatever the unpickler throws, the file is refused
         raise ImportRefusedError(f"{path}: PyTorch cannot read it safely: {e}") from e
     # (3) Names and tensors, nothing else.
     state = content.get("model", content) if isinstance(content, dict) else content

@@ -1,7 +1,5 @@
 """Files made to harm whoever imports them. Each gets a refusal that says why."""
 
-import io
-import pickle
 import struct
 import zipfile
 from pathlib import Path
@@ -49,21 +47,21 @@ def test_pickle_that_runs_code(protocol, tmp_path, state) -> None:
     with pytest.raises(ImportRefusedError, match="Nothing was run"):
         import_twelve(path)
     assert not touched.exists()
-    torch.load(path, weights_only=False)  # what the payload would have done
+    torch.load(path, weights_only=False)  # noqa: TID251 - what the payload would have done
     assert touched.exists()
 
 
 def test_plain_pickle(tmp_path) -> None:
     path = tmp_path / "evil.pth"
-    path.write_bytes(pickle.dumps(Payload(tmp_path / "touched")))
-    with pytest.raises(ImportRefusedError, match="not a file of torch.save"):
+    path.write_bytes(f"cposix\nsystem\n(S'touch {tmp_path / 'touched'}'\ntR.".encode())
+    with pytest.raises(ImportRefusedError, match="not a file of torch"):
         import_twelve(path)
     assert not (tmp_path / "touched").exists()
 
 
 def test_old_tar_or_legacy_format(tmp_path, state) -> None:
     torch.save({"model": state}, tmp_path / "old.pth", _use_new_zipfile_serialization=False)
-    with pytest.raises(ImportRefusedError, match="not a file of torch.save"):
+    with pytest.raises(ImportRefusedError, match="not a file of torch"):
         import_twelve(tmp_path / "old.pth")
 
 
@@ -106,7 +104,7 @@ def test_storage_shorter_than_its_tensor(tmp_path, state) -> None:
     path = official.save(tmp_path / "x.pth", state)
     cut = lambda es: [(n, d[:10] if n.endswith("/data/3") else d) for n, d in es]  # noqa: E731
     rewrite(path, cut)
-    with pytest.raises(ImportRefusedError, match="cannot read it safely|claims more"):
+    with pytest.raises(ImportRefusedError, match="cannot read it safely"):
         import_twelve(path)
 
 
@@ -160,7 +158,7 @@ def test_wrong_content(change, message, tmp_path, state) -> None:
 @pytest.mark.parametrize("missing", ["pos_embed", "fc_norm.bias", "blocks.0.mlp.fc1.weight"])
 def test_missing_weight(missing, tmp_path, state) -> None:
     rest = {n: t for n, t in state.items() if n != missing}
-    with pytest.raises(ImportRefusedError, match="missing|numbered"):
+    with pytest.raises(ImportRefusedError, match=r"missing|numbered"):
         import_twelve(official.save(tmp_path / "x.pth", rest))
 
 
@@ -173,7 +171,7 @@ def test_no_weights(content, tmp_path) -> None:
 
 def test_command_refuses_in_one_sentence(tmp_path) -> None:
     path = tmp_path / "x.pth"
-    path.write_bytes(struct.pack("<Q", 0) + io.BytesIO(b"junk").read())
+    path.write_bytes(struct.pack("<Q", 0) + b"junk")
     result = CliRunner().invoke(app, ["import", str(path), str(tmp_path / "out.safetensors")])
     assert result.exit_code == 1
     assert "Traceback" not in result.output
