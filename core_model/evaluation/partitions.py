@@ -10,9 +10,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Literal
-
-Dataset = Literal["bp4d", "bp4d_plus", "disfa"]
 
 _BP4D = {
     "P1": "F001 F002 F008 F009 F010 F016 F018 F023 M001 M004 M007 M008 M012 M014",
@@ -35,7 +32,7 @@ _BP4D_PLUS = {
     "M049 M014 F070 F006 F067 M039 M006 F059 F003 F007 F049 M053 F081 F055 M012 F082 F015 F036",
 }
 
-PARTITIONS: dict[Dataset, dict[str, frozenset[str]]] = {
+PARTITIONS: dict[str, dict[str, frozenset[str]]] = {
     dataset: {name: frozenset(text.split()) for name, text in parts.items()}
     for dataset, parts in (("bp4d", _BP4D), ("bp4d_plus", _BP4D_PLUS), ("disfa", _DISFA))
 }

@@ -11,7 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from core_model.evaluation.metrics import Floats, Predictions, counts_by_subject, f1_from_counts
+from core_model.evaluation.bootstrap import Floats
+from core_model.evaluation.metrics import Predictions, f1_from_counts
 
 ThresholdPolicy = Literal["fixed_0.5", "val_swept_common", "val_swept_per_au", "test_swept"]
 
@@ -59,11 +60,15 @@ def f1_by_threshold(p: Predictions) -> Floats:
 
     nan where an AU has no positive label, so that it does not sway the mean.
     """
-    has_positives = ((p.aus > 0.5) & (p.known > 0.5)).any(axis=0)
-    if not has_positives.any():
+    f1 = np.full((len(GRID), len(p.action_units)), np.nan)
+    for a in range(len(p.action_units)):
+        known, occurs = p.known[:, a] > 0.5, p.aus[:, a] > 0.5
+        positives = np.sort(p.probabilities[known & occurs, a])
+        negatives = np.sort(p.probabilities[known & ~occurs, a])
+        if len(positives):
+            hits = len(positives) - np.searchsorted(positives, GRID)
+            alarms = len(negatives) - np.searchsorted(negatives, GRID)
+            f1[:, a] = f1_from_counts(np.stack([hits, alarms, len(positives) - hits], axis=-1))
+    if np.isnan(f1).all():
         raise ValueError("no action unit has a positive label: there is nothing to choose by")
-    width = len(p.action_units)
-    f1 = np.stack(
-        [f1_from_counts(counts_by_subject(p, np.full(width, t)).sum(axis=0)) for t in GRID]
-    )
-    return np.where(has_positives, f1, np.nan)
+    return f1
