@@ -51,7 +51,8 @@ def choose_thresholds(
         )
     f1 = f1_by_threshold(asked)  # (thresholds, A)
     if policy == "val_swept_per_au":
-        return GRID[np.nan_to_num(f1, nan=-1.0).argmax(axis=0)]
+        unasked = np.isnan(f1).all(axis=0)  # an AU that no validation person shows
+        return np.where(unasked, 0.5, GRID[np.nan_to_num(f1, nan=-1.0).argmax(axis=0)])
     return np.full(width, GRID[np.nanmean(f1, axis=1).argmax()])
 
 
