@@ -12,6 +12,7 @@ from core_model.checkpoint import CheckpointError, CheckpointManifest, load_chec
 from core_model.checkpoint import save_checkpoint as save
 from core_model.commands.evaluate import evaluate
 from core_model.commands.exchange import export_weights, import_weights
+from core_model.commands.identity import identity
 from core_model.commands.recipes import recipe, train
 from core_model.config import Size, encoder_config
 from core_model.protocol.messages import digest
@@ -22,6 +23,7 @@ app.command("export")(export_weights)
 app.command()(recipe)
 app.command()(train)
 app.command()(evaluate)
+app.command()(identity)
 
 
 @app.command()

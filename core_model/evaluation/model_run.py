@@ -134,7 +134,7 @@ def evaluate_model(
     if other is not None:
         comparison = _compare(epochs, other, people, policy, device)
     return EvaluationResult(
-        model=_model_facts(checkpoint, manifest, len(epochs)),
+        model=model_facts(checkpoint, manifest, len(epochs)),
         data=_data_facts(people, test),
         action_units=test.action_units,
         left_out=left_out,
@@ -188,7 +188,7 @@ def _compare(
     found = compare(mine.epoch.test, mine.thresholds, yours.epoch.test, yours.thresholds)
     macro, per_au = measures(yours.epoch.test, yours.thresholds)
     return ComparisonResult(
-        other=_model_facts(other, manifest, len(files)),
+        other=model_facts(other, manifest, len(files)),
         macro_f1_difference=Measure.of(found.difference),
         p_value=found.p_value,
         num_people=found.num_people,
@@ -202,7 +202,8 @@ def _narrow(epoch: Epoch, aus: tuple[int, ...]) -> Epoch:
     return Epoch(epoch.number, epoch.test.only(aus), validation)
 
 
-def _model_facts(path: Path, manifest: CheckpointManifest, num_epochs: int) -> ModelFacts:
+def model_facts(path: Path, manifest: CheckpointManifest, num_epochs: int) -> ModelFacts:
+    """Return which model it was, its licence with it."""
     return ModelFacts(
         name=path.stem,
         digest=manifest.digest,

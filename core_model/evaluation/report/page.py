@@ -35,7 +35,7 @@ MEASURES = {
 def write_evaluation(result: EvaluationResult, out: Path) -> Path:
     """Write ``evaluation.json``, ``evaluation.csv`` and ``evaluation.html``; return the page."""
     out.mkdir(parents=True, exist_ok=True)
-    _write(out / "evaluation.json", result.model_dump_json(indent=2) + "\n")
+    write_text(out / "evaluation.json", result.model_dump_json(indent=2) + "\n")
     write_csv(out / "evaluation.csv", COLUMNS, evaluation_rows(result))
     main = result.protocols.get("clean") or next(iter(result.protocols.values()))
     companies = {str(n): p.company for n, p in result.protocols.items()}
@@ -51,7 +51,7 @@ def write_evaluation(result: EvaluationResult, out: Path) -> Path:
         others_plot=plots.by_others(companies),
         person_plot=plots.by_person(main.people, main.macro["f1"]),
     )
-    _write(out / "evaluation.html", page)
+    write_text(out / "evaluation.html", page)
     return out / "evaluation.html"
 
 
@@ -79,7 +79,8 @@ def show(m: Measure) -> str:
     return f"{m.value:.3f} [{m.low:.3f}, {m.high:.3f}]"
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)
