@@ -9,12 +9,12 @@ Shapes: N = frames, D = features.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
@@ -117,23 +117,20 @@ def linear_on_random_frames(evidence: Evidence, seed: int = 0) -> float:
     return float(model.score(evidence.features[test], evidence.subjects[test]))
 
 
-def _candidates(name: AttackerName, seed: int) -> dict[str, Callable[[], Any]]:
+def _candidates(name: AttackerName, seed: int) -> dict[str, Any]:
+    """Return untrained attackers by their setting."""
     if name == "linear":
-        return {f"C={c:g}": lambda c=c: _linear(c, seed) for c in (0.1, 1.0, 10.0)}
+        return {f"C={c:g}": _linear(c, seed) for c in (0.1, 1.0, 10.0)}
+    models: dict[str, Any] = {}
     if name == "knn":
-        return {
-            f"k={k}": lambda k=k: make_pipeline(
-                StandardScaler(), KNeighborsClassifier(k, metric="cosine", weights="distance")
+        for k in (1, 5, 15):
+            models[f"k={k}"] = KNeighborsClassifier(k, metric="cosine", weights="distance")
+    else:
+        for alpha in (1e-3, 1.0):
+            models[f"hidden=256, alpha={alpha:g}"] = MLPClassifier(
+                (256,), alpha=alpha, max_iter=_MAX_STEPS // 4, random_state=seed
             )
-            for k in (1, 5, 15)
-        }
-    return {
-        f"hidden=256, alpha={a:g}": lambda a=a: make_pipeline(
-            StandardScaler(),
-            MLPClassifier((256,), alpha=a, max_iter=_MAX_STEPS // 4, random_state=seed),
-        )
-        for a in (1e-3, 1.0)
-    }
+    return {setting: make_pipeline(StandardScaler(), m) for setting, m in models.items()}
 
 
 def _linear(inverse_regularisation: float, seed: int) -> Any:
@@ -151,12 +148,12 @@ def _best(name: AttackerName, train: Evidence, seed: int) -> tuple[Any, str]:
         late[own[-max(1, len(own) // 3) :]] = True
     candidates = _candidates(name, seed)
     early, last = train.only(~late), train.only(late)
-    scores = {
-        setting: _fit(make(), early.features, early.subjects).score(last.features, last.subjects)
-        for setting, make in candidates.items()
-    } if len(early.subjects) else dict.fromkeys(candidates, 0.0)  # fmt: skip
+    scores = dict.fromkeys(candidates, 0.0)
+    for setting, untrained in candidates.items() if len(early.subjects) else ():
+        model = _fit(clone(untrained), early.features, early.subjects)
+        scores[setting] = model.score(last.features, last.subjects)
     setting = max(scores, key=lambda s: scores[s])
-    return _fit(candidates[setting](), train.features, train.subjects), setting
+    return _fit(clone(candidates[setting]), train.features, train.subjects), setting
 
 
 def _fit(model: Any, features: Floats, subjects: NDArray[np.int64]) -> Any:
@@ -194,8 +191,3 @@ def _share(correct: NDArray[np.bool_], subjects: NDArray[np.int64], seed: int) -
     np.add.at(sums, index, np.stack([correct, np.ones(len(correct))], axis=1))
     drawn = draw_people(len(people), seed=seed) @ sums
     return Score.of(float(correct.mean()), drawn[:, 0] / drawn[:, 1], len(people))
-
-
-def strongest(attacks: Sequence[Attack]) -> Attack:
-    """Return the attack that names most: what a policy must be held against."""
-    return max(attacks, key=lambda a: a.accuracy.value)

@@ -1,7 +1,7 @@
 """Whether two recordings can be told to be of one person, for people the attacker never saw.
 
-No torch. The attacker learns on half of the people what tells people apart, and is tested on the other half,
-then the other way round. A frame is compared with the mean of another recording.
+No torch. The attacker learns on half of the people what tells people apart, and is tested on the
+other half, then the other way round. A frame is compared with the mean of another recording.
 
 Shapes: N = frames, D = features, S = subjects, K = thresholds, R = resamples.
 """
@@ -64,7 +64,7 @@ def verify(evidence: Evidence, *, seed: int = 0) -> Verification:
         test = evidence.only(mine)
         pairs = all_pairs(metric.transform(test.features), test.subjects, test.recordings)
         size = len(pairs.num_genuine)
-        rates.append(error_rates(pairs, np.ones((1, size)))[:, 0])
+        rates.append(error_rates(pairs, np.ones((1, size), np.int64))[:, 0])
         drawn.append(error_rates(pairs, draw_people(size, RESAMPLES, seed)))
         genuine += pairs.num_genuine.sum()
         impostors += pairs.num_impostors.sum()

@@ -124,8 +124,8 @@ def test_train_keeps_every_epoch_and_no_identity_head(tmp_path) -> None:
     arrays, manifest = load_checkpoint(files[-1])
     assert not any("identity" in name for name in arrays)
     record = read_run(tmp_path / "run")
-    assert record.num_subjects == sum(not is_held_out(f"p{i}", 0.4) for i in range(6))
-    assert "p0" not in json.dumps(record.model_dump())
+    assert record.num_subjects == sum(not is_held_out(f"subj-{i}", 0.4) for i in range(6))
+    assert "subj-" not in json.dumps(record.model_dump())
     assert manifest.round == 2
     again = CliRunner().invoke(app, command)
     assert (again.exit_code, "another run" in again.output) == (1, True)
