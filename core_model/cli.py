@@ -10,7 +10,7 @@ import typer
 from core_model.action_units import NAMES, parse_aus
 from core_model.checkpoint import CheckpointError, CheckpointManifest, load_checkpoint
 from core_model.checkpoint import save_checkpoint as save
-from core_model.commands.evaluate import evaluate
+from core_model.commands.evaluate import cross, evaluate
 from core_model.commands.exchange import export_weights, import_weights
 from core_model.commands.identity import identity
 from core_model.commands.recipes import recipe, train
@@ -23,6 +23,7 @@ app.command("export")(export_weights)
 app.command()(recipe)
 app.command()(train)
 app.command()(evaluate)
+app.command()(cross)
 app.command()(identity)
 
 

@@ -82,3 +82,48 @@ def summary(result: EvaluationResult) -> list[str]:
             f"p = {c.p_value:.3f}, on the same {c.num_people} people"
         )
     return lines + [f"note: {note}" for note in result.notes]
+
+
+def cross(
+    checkpoint: Annotated[list[str], typer.Option(help="NAME=CHECKPOINT; repeat.")],
+    recordings: Annotated[list[str], typer.Option(help="NAME=LIST of people; repeat.")],
+    out: Annotated[Path, typer.Option(help="Folder for JSON, CSV and the page.")],
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Evaluate every model on every set of people, over the AUs that all share."""
+    from core_model.evaluation.cross import cross as run
+    from core_model.training.device import pick_device
+
+    try:
+        from core_model.evaluation.report.cross_page import write_cross
+    except ImportError as e:
+        typer.echo(f"the report needs {e.name}: pip install 'omote[report]'", err=True)
+        raise typer.Exit(1) from e
+    try:
+        result = run(named(checkpoint), named(recordings), device=pick_device(device))
+        page = write_cross(result, out)
+    except (ValueError, CheckpointError, OSError) as e:
+        typer.echo(str(e), err=True)
+        raise typer.Exit(1) from e
+    for name, model in result.models.items():
+        typer.echo(f"{name}: licence {model.licence}")
+    typer.echo(f"shared: {', '.join(f'AU{au}' for au in result.action_units)}; threshold 0.5")
+    for cell in result.cells:
+        f1, auc = cell.macro["f1"].value, cell.macro["auc"].value
+        typer.echo(f"  {cell.model} on {cell.people}: macro F1 {f1:.3f}, AUC {auc:.3f}")
+    typer.echo(f"Report: {page}")
+
+
+def named(options: list[str]) -> dict[str, Path]:
+    """Return NAME=PATH options as a dict.
+
+    Raises:
+        ValueError: One is not of this form, or a name comes twice.
+    """
+    pairs = [option.partition("=") for option in options]
+    if any(not name or not path for name, _, path in pairs):
+        raise ValueError(f"expected NAME=PATH, got {options}")
+    found = {name: Path(path) for name, _, path in pairs}
+    if len(found) != len(pairs):
+        raise ValueError(f"a name comes twice in {options}")
+    return found

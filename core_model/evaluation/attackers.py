@@ -128,7 +128,7 @@ def _candidates(name: AttackerName, seed: int) -> dict[str, Any]:
     else:
         for alpha in (1e-3, 1.0):
             models[f"hidden=256, alpha={alpha:g}"] = MLPClassifier(
-                (256,), alpha=alpha, max_iter=_MAX_STEPS // 4, random_state=seed
+                (256,), alpha=alpha, max_iter=_MAX_STEPS // 2, random_state=seed
             )
     return {setting: make_pipeline(StandardScaler(), m) for setting, m in models.items()}
 

@@ -145,7 +145,7 @@ def by_others(protocols: dict[str, Company]) -> str:
     axes.set_ylim(0, 1)
     axes.set_xlabel("other AUs in the frame")
     axes.set_ylabel("macro F1")
-    axes.legend(frameon=False, loc="upper left", fontsize=8)
+    axes.legend(frameon=False, loc="lower left", fontsize=8)
     return svg(figure)
 
 

@@ -122,3 +122,18 @@ def test_the_licence_is_on_everything_that_shows_the_model(site, tmp_path) -> No
         assert "not for commercial use" in done.output
     for page in ("evaluation.html", "identity.html"):
         assert "not for commercial use" in (tmp_path / "o" / page).read_text()
+
+
+def test_cross_shows_only_aus_that_all_share(site, tmp_path) -> None:
+    bp4d = write_site(tmp_path / "b", num_people=9, aus=(1, 2, 4, 6, 7, 10, 12), first_person=80)
+    run, new = site / "run", site / "new/recordings.csv"
+    args = ["cross", "--checkpoint", f"a={run}", "--recordings", f"new={new}"]
+    args += ["--recordings", f"other={bp4d}", "--out", str(tmp_path / "o"), "--device", "cpu"]
+    done = RUNNER.invoke(app, args)
+    assert done.exit_code == 0, done.output
+    result = json.loads((tmp_path / "o/cross.json").read_text())
+    assert result["action_units"] == [1, 2, 4, 6, 12]
+    assert [(c["model"], c["people"]) for c in result["cells"]] == [("a", "new"), ("a", "other")]
+    assert "licence Apache-2.0" in done.output
+    twice = RUNNER.invoke(app, [*args, "--recordings", f"new={bp4d}"])
+    assert (twice.exit_code, "comes twice" in twice.output) == (1, True)

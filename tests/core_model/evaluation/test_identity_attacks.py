@@ -67,9 +67,8 @@ def test_the_papers_probe_is_far_from_what_is_there() -> None:
 
 
 def test_the_papers_probe_does_learn() -> None:
-    """With features as long as those of a trained encoder, 20 epochs get somewhere."""
-    found = evidence(people=4, frames=60, identity=3.0, dim=256)
-    assert paper_probe(Evidence(found.features * 30, found.subjects, found.recordings)) > 0.6
+    """With much identity and many frames its 20 epochs get half of the way."""
+    assert 0.3 < paper_probe(evidence(people=40, frames=50, identity=3.0, dim=256)) < 0.7
 
 
 def test_one_recording_is_not_enough() -> None:
