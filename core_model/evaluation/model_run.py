@@ -36,7 +36,7 @@ from core_model.evaluation.result import (
 from core_model.evaluation.thresholds import ThresholdPolicy
 from core_model.nn.iat import IATModel
 from core_model.nn.weights import set_arrays
-from core_model.training.recipe_run import epoch_files, read_run
+from core_model.run_folder import epoch_files, read_run
 
 
 @dataclass(frozen=True)

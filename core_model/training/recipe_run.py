@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from pydantic import Field, ValidationError
 
 from core_model.checkpoint import CheckpointManifest, load_checkpoint, save_checkpoint
-from core_model.config import EncoderConfig, FinetuneConfig, Settings
+from core_model.config import EncoderConfig, FinetuneConfig
 from core_model.data.frames import FrameDataset
 from core_model.data.recordings import Recording
 from core_model.evaluation.partitions import is_held_out, people_of, plain_id
@@ -23,40 +22,9 @@ from core_model.nn.identity_head import make_identity_head
 from core_model.nn.weights import get_arrays, schema_of, set_arrays
 from core_model.protocol.messages import digest
 from core_model.recipe import Recipe
+from core_model.run_folder import RunRecord, epoch_files, epoch_path, write_run
 from core_model.training.finetune import finetune
 from core_model.training.seeds import derive_seed
-
-RUN_FILE = "run.json"
-
-
-class RunRecord(Settings):
-    """What a run was, in its folder. Names no person."""
-
-    recipe: Recipe
-    seed: int = Field(ge=0)
-    test_partition: str | None  # these people were not trained on
-    held_out_share: float = Field(ge=0, lt=1)  # of the others: they choose threshold and epoch
-    num_subjects: int  # trained on
-    num_frames: int
-
-
-def read_run(folder: Path) -> RunRecord | None:
-    """Return the record of a run's folder, or None if it has none.
-
-    Raises:
-        ValueError: It is damaged.
-    """
-    try:
-        return RunRecord.model_validate_json((folder / RUN_FILE).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except ValidationError as e:
-        raise ValueError(f"{folder / RUN_FILE}: damaged: {e}") from e
-
-
-def epoch_files(folder: Path) -> tuple[Path, ...]:
-    """Return the checkpoints of a run, first epoch first."""
-    return tuple(sorted(folder.glob("epoch-*.safetensors")))
 
 
 def split_recordings(
@@ -113,7 +81,7 @@ def run_recipe(
     encoder, parent = _start(recipe, initial)
     dataset = FrameDataset(chosen, encoder.image_size, recipe.action_units, recipe.label_policy)
     record = RunRecord(
-        recipe=recipe,
+        recipe=recipe.model_dump(mode="json"),
         seed=seed,
         test_partition=test_partition,
         held_out_share=held_out_share,
@@ -124,8 +92,7 @@ def run_recipe(
     if initial is not None:
         arrays = load_checkpoint(initial)[0]
         set_arrays(model, {n: a for n, a in arrays.items() if not n.startswith("decoder.")})
-    out.mkdir(parents=True, exist_ok=True)
-    (out / RUN_FILE).write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_run(out, record)
     schema = schema_of(model).shared("finetuning")
     for epoch in range(1, recipe.epochs + 1):
         log = finetune(
@@ -148,7 +115,7 @@ def run_recipe(
             parent=parent.digest if parent else None,
             source=parent.source if parent else None,
         )
-        save_checkpoint(out / f"epoch-{epoch:03d}.safetensors", arrays, manifest)
+        save_checkpoint(epoch_path(out, epoch), arrays, manifest)
         au, identity = np.mean(log.losses["au"]), np.mean(log.losses["identity"])
         tell(f"epoch {epoch} of {recipe.epochs}: AU loss {au:.4f}, identity loss {identity:.4f}")
     return record

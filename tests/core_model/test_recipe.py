@@ -13,7 +13,8 @@ from core_model.data.labels import UNKNOWN, Labels
 from core_model.evaluation.partitions import is_held_out
 from core_model.nn.identity_head import make_identity_head
 from core_model.recipe import Recipe, load_recipe, shipped_recipes
-from core_model.training.recipe_run import build_model, epoch_files, read_run, split_recordings
+from core_model.run_folder import epoch_files, read_run
+from core_model.training.recipe_run import build_model, split_recordings
 from tests.core_model.faces import write_site
 
 PUBLISHED = ["bp4d", "bp4d_plus", "disfa", "fmae_pretrain", "mae_pretrain"]
