@@ -37,6 +37,25 @@ BP4D: tuple[int, ...] = (1, 2, 4, 6, 7, 10, 12, 14, 15, 17, 23, 24)
 DISFA_8: tuple[int, ...] = (1, 2, 4, 6, 9, 12, 25, 26)
 DISFA_12: tuple[int, ...] = (1, 2, 4, 5, 6, 9, 12, 15, 17, 20, 25, 26)
 
+SETS: dict[str, tuple[int, ...]] = {
+    "bp4d": BP4D, "bp4d_plus": BP4D, "disfa": DISFA_8, "disfa_12": DISFA_12, "union": UNION,
+}  # fmt: skip
+"""Sets by name, for options and recipes."""
+
+
+def parse_aus(text: str) -> tuple[int, ...]:
+    """Return the AUs of a set's name, or of a list such as ``1,2,4``.
+
+    Raises:
+        ValueError: It is neither, or an AU is unknown.
+    """
+    if text in SETS:
+        return SETS[text]
+    numbers = text.split(",")
+    if not all(n.strip().isdigit() for n in numbers):
+        raise ValueError(f"expected a list as 1,2,4 or one of {', '.join(SETS)}; got {text!r}")
+    return check_aus(int(n) for n in numbers)
+
 
 def check_aus(aus: Iterable[int]) -> tuple[int, ...]:
     """Return ``aus`` in the order of ``UNION``.

@@ -23,6 +23,14 @@ class CheckpointError(Exception):
     """A checkpoint is torn, was swapped, or is not one."""
 
 
+class Source(Settings):
+    """The foreign file that weights were imported from."""
+
+    digest: str = Field(pattern="^[0-9a-f]{64}$")  # SHA-256 of the file
+    kind: Literal["encoder", "autoencoder", "detector"]
+    dropped: tuple[str, ...] = ()  # weights left out, by their foreign names
+
+
 class CheckpointManifest(Settings):
     """What the weights are and where they come from."""
 
@@ -35,6 +43,13 @@ class CheckpointManifest(Settings):
     run_id: str | None = None
     round: int = Field(0, ge=0)  # 0: initial weights
     parent: str | None = None  # digest of the weights that these were trained from
+    source: Source | None = None  # what the first of its ancestors was imported from
+
+    def licence_line(self) -> str:
+        """Say what the weights may be used for, wherever the model is shown."""
+        if "NC" in self.licence.split("-"):
+            return f"{self.licence}: not for commercial use; models trained from it carry this on"
+        return self.licence
 
 
 def manifest_path(path: Path) -> Path:

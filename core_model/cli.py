@@ -7,13 +7,24 @@ from typing import Annotated
 
 import typer
 
-from core_model.action_units import NAMES, check_aus
+from core_model.action_units import NAMES, parse_aus
 from core_model.checkpoint import CheckpointError, CheckpointManifest, load_checkpoint
 from core_model.checkpoint import save_checkpoint as save
+from core_model.commands.evaluate import cross, evaluate
+from core_model.commands.exchange import export_weights, import_weights
+from core_model.commands.identity import identity
+from core_model.commands.recipes import recipe, train
 from core_model.config import Size, encoder_config
 from core_model.protocol.messages import digest
 
 app = typer.Typer(no_args_is_help=True, help="Make and look at model weights.")
+app.command("import")(import_weights)
+app.command("export")(export_weights)
+app.command()(recipe)
+app.command()(train)
+app.command()(evaluate)
+app.command()(cross)
+app.command()(identity)
 
 
 @app.command()
@@ -21,14 +32,14 @@ def init(
     out: Annotated[Path, typer.Argument(help="File to write, such as initial.safetensors.")],
     size: Annotated[Size, typer.Option(help="Size of the encoder.")] = "tiny",
     image_size: Annotated[int | None, typer.Option(help="Pixels a side; else the size's.")] = None,
-    aus: Annotated[str, typer.Option(help="AUs of the head, as 1,2,4,6.")] = "1,2,4,6,12",
+    aus: Annotated[str, typer.Option(help="AUs of the head: 1,2,4 or bp4d.")] = "1,2,4,6,12",
     seed: Annotated[int, typer.Option(help="Of the fresh weights.")] = 0,
 ) -> None:
     """Write fresh weights that a federation can start from."""
     from core_model.nn.initial import initial_weights  # torch takes a second: not for --help
 
     try:
-        action_units = check_aus(int(au) for au in aus.split(","))
+        action_units = parse_aus(aus)
         encoder = encoder_config(size, image_size)
         arrays, schema = initial_weights(encoder, action_units, seed)
         manifest = CheckpointManifest(
@@ -54,5 +65,10 @@ def show(checkpoint: Path) -> None:
     typer.echo(f"weights  {len(arrays)} arrays, {manifest.weights.num_bytes():,} bytes, intact")
     typer.echo(f"digest   {manifest.digest}")
     typer.echo(f"encoder  dim {encoder.embed_dim}, depth {encoder.depth}, {encoder.image_size} px")
-    typer.echo(f"from     run {manifest.run_id or '(fresh)'}, round {manifest.round}")
-    typer.echo("AUs      " + ", ".join(f"{au} {NAMES[au]}" for au in manifest.action_units))
+    typer.echo(f"licence  {manifest.licence_line()}")
+    typer.echo(f"from     run {manifest.run_id or '(none)'}, round {manifest.round}")
+    if source := manifest.source:
+        typer.echo(f"source   {source.kind} file with SHA-256 {source.digest}")
+        typer.echo(f"dropped  {', '.join(source.dropped) or 'nothing'}")
+    aus = ", ".join(f"{au} {NAMES[au]}" for au in manifest.action_units)
+    typer.echo(f"AUs      {aus or 'none: an encoder alone'}")

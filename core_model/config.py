@@ -30,7 +30,9 @@ class EncoderConfig(Settings):
     mlp_ratio: float = Field(4.0, gt=0)
     # The paper's ViT is plain. A small encoder learns far sooner with these two (docs/adr/0003).
     stem: Literal["patch", "convolution"] = "patch"
-    pooling: Literal["mean", "weighted"] = "mean"
+    pooling: Literal["mean", "weighted", "class"] = "mean"
+    # stored: the weights brought positions of their own, kept and never trained (docs/adr/0010).
+    positions: Literal["fixed", "stored"] = "fixed"
 
     @model_validator(mode="after")
     def _fits(self) -> EncoderConfig:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from core_model.data.labels import read_labels
+from core_model.data.labels import LabelPolicy, read_labels
 from core_model.data.recordings import Recording
 
 
@@ -39,7 +39,11 @@ class FrameDataset:
     """
 
     def __init__(
-        self, recordings: Sequence[Recording], image_size: int, action_units: tuple[int, ...] = ()
+        self,
+        recordings: Sequence[Recording],
+        image_size: int,
+        action_units: tuple[int, ...] = (),
+        label_policy: LabelPolicy = "mask",
     ) -> None:
         chosen = [r for r in recordings if r.labels is not None or not action_units]
         self.subjects = tuple(sorted({r.subject_id for r in chosen}))
@@ -47,7 +51,7 @@ class FrameDataset:
         images, aus, known, self.recording_ids = [], [], [], []
         identities: list[int] = []
         for recording in chosen:
-            paths, occurs, mask = _examples(recording, action_units)
+            paths, occurs, mask = _examples(recording, action_units, label_policy)
             images += [_read(path, image_size) for path in paths]
             aus.append(occurs)
             known.append(mask)
@@ -89,7 +93,7 @@ class FrameDataset:
 
 
 def _examples(
-    recording: Recording, action_units: tuple[int, ...]
+    recording: Recording, action_units: tuple[int, ...], label_policy: LabelPolicy
 ) -> tuple[list[Path], NDArray[np.float32], NDArray[np.float32]]:
     """Return image paths, occurrence and mask. Shapes: (T,), (T, A), (T, A)."""
     if not action_units or recording.labels is None:
@@ -100,7 +104,7 @@ def _examples(
     numbers = labels.frames.tolist()
     used = np.array([recording.may_use(number) for number in numbers], bool)
     paths = [recording.frames / f"{n:06d}.png" for n, u in zip(numbers, used, strict=True) if u]
-    occurs, known = labels.occurrence(action_units)
+    occurs, known = labels.occurrence(action_units, policy=label_policy)
     return paths, occurs[used], known[used]
 
 

@@ -10,11 +10,16 @@ from __future__ import annotations
 import csv
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from core_model.action_units import check_aus
+
+LabelPolicy = Literal["mask", "negative"]
+"""What becomes of a label that the coder left open: masked, or counted as absent as FMAE's code
+does (its 999). A column that is missing was never coded and stays masked under both."""
 
 UNKNOWN = 9
 OCCURRENCE_THRESHOLD = 2  # intensity; DISFA's convention: trace (A) alone does not count
@@ -32,18 +37,22 @@ class Labels:
     intensities: NDArray[np.int8]
 
     def occurrence(
-        self, aus: tuple[int, ...], threshold: int = OCCURRENCE_THRESHOLD
+        self,
+        aus: tuple[int, ...],
+        threshold: int = OCCURRENCE_THRESHOLD,
+        policy: LabelPolicy = "mask",
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return occurrence and mask for ``aus``. Shapes: (T, A) each, values 0 or 1.
 
-        An AU of ``aus`` that has no column, or is unknown in a frame, has mask 0.
+        An AU of ``aus`` that has no column has mask 0; one that is unknown in a frame has mask 0,
+        or, under the policy ``negative``, occurrence 0 and mask 1.
         """
         shape = (len(self.frames), len(aus))
         occurs, known = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
         for column, au in enumerate(aus):
             if au in self.aus:
                 values = self.intensities[:, self.aus.index(au)]
-                known[:, column] = values != UNKNOWN
+                known[:, column] = (values != UNKNOWN) | (policy == "negative")
                 occurs[:, column] = (values >= threshold) & (values != UNKNOWN)
         return occurs, known
 

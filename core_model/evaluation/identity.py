@@ -1,7 +1,8 @@
 """How much identity a frozen feature holds: a linear probe, trained until it has converged.
 
 The probe names people from features of recordings that it was not trained on. It reproduces the
-paper's measure (arXiv 2407.11243, section 4) with a converged attacker instead of 20 epochs.
+paper's measure (arXiv 2407.11243, section 4) with a converged attacker instead of 20 epochs. Quick;
+the whole suite of attackers is ``core_model.evaluation.identity_run``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from core_model.evaluation.attackers import enrolled_frames
 
 
 @dataclass(frozen=True)
@@ -42,12 +45,7 @@ def identity_probe(
     Raises:
         ValueError: A person has one recording only, so that nothing can be held out.
     """
-    enrolled = np.zeros(len(subjects), bool)
-    for person in np.unique(subjects):
-        own = np.unique(recordings[subjects == person])
-        if len(own) < 2:
-            raise ValueError("the identity probe needs at least two recordings of each person")
-        enrolled |= (subjects == person) & np.isin(recordings, own[: len(own) // 2])
+    enrolled = enrolled_frames(subjects, recordings)
     probe = make_pipeline(
         StandardScaler(), LogisticRegression(C=inverse_regularisation, max_iter=1000)
     )

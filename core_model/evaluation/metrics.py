@@ -10,7 +10,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.floating]
+from core_model.evaluation.bootstrap import RESAMPLES, Floats, draw_people, interval
+
+
+@dataclass(frozen=True)
+class Score:
+    """A value and its interval of 95 %. Ends are nan where there is none."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, drawn: Floats, num_people: int) -> Score:
+        """Return ``value`` with the interval of its values on drawn people."""
+        return cls(float(value), *interval(drawn, num_people))
 
 
 @dataclass(frozen=True)
@@ -26,14 +40,27 @@ class Predictions:
     known: Floats
     subjects: NDArray[np.int64]
 
+    def only(self, action_units: tuple[int, ...]) -> Predictions:
+        """Return the columns of some AUs.
 
-@dataclass(frozen=True)
-class Score:
-    """A value and its interval of 95 %."""
+        Raises:
+            ValueError: One is not among them.
+        """
+        columns = [self.action_units.index(au) for au in action_units]
+        return Predictions(
+            action_units,
+            self.probabilities[:, columns],
+            self.aus[:, columns],
+            self.known[:, columns],
+            self.subjects,
+        )
 
-    value: float
-    low: float
-    high: float
+    def scorable(self) -> tuple[int, ...]:
+        """Return the AUs with a known positive and a known negative label."""
+        known, occurs = self.known > 0.5, self.aus > 0.5
+        positives, negatives = (known & occurs).sum(axis=0), (known & ~occurs).sum(axis=0)
+        kept = np.flatnonzero((positives > 0) & (negatives > 0)).tolist()
+        return tuple(self.action_units[a] for a in kept)
 
 
 def f1_from_counts(counts: NDArray[np.int64]) -> Floats:
@@ -62,23 +89,22 @@ def counts_by_subject(p: Predictions, thresholds: Floats) -> NDArray[np.int64]:
 
 
 def f1_scores(
-    p: Predictions, thresholds: Floats, *, seed: int = 0, resamples: int = 1000
+    p: Predictions, thresholds: Floats, *, seed: int = 0, resamples: int = RESAMPLES
 ) -> tuple[dict[int, Score], Score]:
     """Return F1 of each AU and their macro mean, with intervals from a bootstrap over subjects.
 
-    Frames of one person are alike, so people are drawn, not frames (percentile bootstrap). AUs
-    without a single positive label are left out.
+    AUs without a single positive label are left out.
     """
     counts = counts_by_subject(p, thresholds)
     values = f1_from_counts(counts.sum(axis=0))
-    draws = np.random.default_rng(seed).integers(0, len(counts), (resamples, len(counts)))
-    drawn = np.stack([f1_from_counts(counts[d].sum(axis=0)) for d in draws])  # (resamples, A)
+    weights = draw_people(len(counts), resamples, seed)
+    drawn = f1_from_counts(np.tensordot(weights, counts, axes=1))  # (resamples, A)
     has_positives = ((p.aus > 0.5) & (p.known > 0.5)).any(axis=0)
     kept = np.flatnonzero(has_positives)
     if not len(kept):
         raise ValueError("no action unit has a positive label: there is nothing to score")
-    per_au = {p.action_units[a]: _score(values[a], drawn[:, a]) for a in kept}
-    macro = _score(float(values[kept].mean()), np.nanmean(drawn[:, kept], axis=1))
+    per_au = {p.action_units[a]: Score.of(values[a], drawn[:, a], len(counts)) for a in kept}
+    macro = Score.of(values[kept].mean(), np.nanmean(drawn[:, kept], axis=1), len(counts))
     return per_au, macro
 
 
@@ -91,8 +117,3 @@ def best_common_threshold(p: Predictions) -> float:
         for t in candidates
     ]
     return float(candidates[int(np.argmax(scores))])
-
-
-def _score(value: float, drawn: Floats) -> Score:
-    low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    return Score(float(value), float(low), float(high))

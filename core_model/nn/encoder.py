@@ -2,6 +2,8 @@
 
 Written on timm's blocks. Every weight sits in a leaf module that per-example gradients (DP) can
 handle; positions are fixed 2-D sine and cosine as in MAE, so any image size needs no new weights.
+Weights from elsewhere may bring positions of their own: those are kept and never trained
+(docs/adr/0010).
 
 Shapes: N = batch, L = patches, K = patches kept, D = feature dimension.
 """
@@ -84,6 +86,38 @@ class FixedPositions(nn.Module):
         """Add the table."""
         return tokens + self.table
 
+    def place_class_token(self, tokens: Tensor) -> Tensor:
+        """Give token 0 its position: none. Shape: (N, K + 1, D), kept."""
+        return tokens
+
+
+class StoredPositions(nn.Module):
+    """Add the positions that came with foreign weights. Shape: (N, L, D) -> (N, L, D).
+
+    Row 0 is the class token's. They are weights, so they travel with a checkpoint, but no loop
+    trains them: gradients of trained positions tell where in the image a feature was (APRIL,
+    arXiv 2112.14087).
+    """
+
+    def __init__(self, side: int, dim: int) -> None:
+        super().__init__()
+        table = torch.cat([torch.zeros(1, dim), sincos_positions(side, dim)])
+        self.table = nn.Parameter(table, requires_grad=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Add the table."""
+        return tokens + self.table[1:]
+
+    def place_class_token(self, tokens: Tensor) -> Tensor:
+        """Give token 0 its position. Shape: (N, K + 1, D), kept."""
+        return torch.cat([tokens[:, :1] + self.table[:1], tokens[:, 1:]], dim=1)
+
+
+def make_positions(config: EncoderConfig, dim: int) -> FixedPositions | StoredPositions:
+    """Return the positions that ``config`` asks for, ``dim`` wide."""
+    side = config.image_size // config.patch_size
+    return StoredPositions(side, dim) if config.positions == "stored" else FixedPositions(side, dim)
+
 
 class ClassToken(nn.Module):
     """Prepend a learned token. Shape: (N, K, D) -> (N, K + 1, D)."""
@@ -131,9 +165,9 @@ class Encoder(nn.Module):
         self.patches: nn.Module = PatchStem(config)
         if config.stem == "convolution":
             self.patches = ConvolutionStem(config)
-        self.positions = FixedPositions(config.image_size // config.patch_size, dim)
+        self.positions = make_positions(config, dim)
         self.class_token = ClassToken(dim)
-        rates = torch.linspace(0, drop_path, config.depth).tolist()
+        rates = torch.linspace(0, drop_path, config.depth, device="cpu").tolist()
         self.blocks = nn.Sequential(
             *(transformer_block(dim, config.num_heads, config.mlp_ratio, rate) for rate in rates)
         )
@@ -152,12 +186,12 @@ class Encoder(nn.Module):
 
     def tokens(self, patches: Tensor) -> Tensor:
         """Run the blocks. Shape: (N, K, D) -> (N, K + 1, D); token 0 is the class token."""
-        return self.blocks(self.class_token(patches))
+        return self.blocks(self.positions.place_class_token(self.class_token(patches)))
 
     def forward(self, images: Tensor) -> Tensor:
         """Encode faces: the normalised pool of the patch tokens. Shape: (N, 3, H, W) -> (N, D)."""
         x = self.tokens(self.embed(images))  # (N, L + 1, D)
-        return self.norm(self.pool(x[:, 1:]))
+        return self.norm(x[:, 0] if self.config.pooling == "class" else self.pool(x[:, 1:]))
 
 
 def transformer_block(dim: int, num_heads: int, mlp_ratio: float, drop_path: float = 0.0) -> Block:

@@ -17,8 +17,8 @@ from core_model.config import EncoderConfig, PretrainConfig
 from core_model.nn.encoder import (
     LAYER_NORM_EPS,
     Encoder,
-    FixedPositions,
     initialise,
+    make_positions,
     transformer_block,
 )
 
@@ -77,7 +77,7 @@ class Decoder(nn.Module):
         dim = config.decoder_dim
         self.embed = nn.Linear(encoder.embed_dim, dim)
         self.mask = MaskToken(dim)
-        self.positions = FixedPositions(encoder.image_size // encoder.patch_size, dim)
+        self.positions = make_positions(encoder, dim)
         self.blocks = nn.Sequential(
             *(
                 transformer_block(dim, config.decoder_heads, 4.0)
@@ -95,7 +95,8 @@ class Decoder(nn.Module):
         x = self.mask(kept, order.shape[1])  # (N, L, D), in the random order
         back = order.argsort(dim=1)[..., None].expand(-1, -1, x.shape[-1])
         x = self.positions(x.gather(1, back))  # (N, L, D), in the order of the image
-        x = self.norm(self.blocks(torch.cat([cls, x], dim=1)))
+        x = self.positions.place_class_token(torch.cat([cls, x], dim=1))
+        x = self.norm(self.blocks(x))
         return self.predict(x[:, 1:])
 
 

@@ -1,0 +1,1 @@
+"""The commands of omote-model, each thin: parse, call, print."""

@@ -1,0 +1,1 @@
+"""Results as JSON, CSV and pages that need nothing else. Needs the extra ``[report]``."""
