@@ -9,18 +9,19 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from consent.envelope import canonical_json, parse_json, pre_authentication_encoding
 from consent.errors import MalformedError
+from consent.events import ConsentEvent, event_bytes, parse_event
 from consent.keys import SigningKey, VerifierKey
-from consent.model import ConsentEvent
 
 PAYLOAD_TYPE = "application/vnd.omote.consent-entry+json;version=1"
+SALT_BYTES = 32
 MAX_ENTRY_BYTES = 65_535  # tlog-tiles prefixes entries with 16 bits
-_EVENT: TypeAdapter[ConsentEvent] = TypeAdapter(ConsentEvent)
 
 
 @dataclass(frozen=True)
@@ -29,19 +30,58 @@ class Opening:
 
     salt: bytes  # 32 random bytes: the event cannot be guessed from the commitment
     event: ConsentEvent
+    _read_from: bytes | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def of(cls, event: ConsentEvent) -> Opening:
         """Return an opening with a new salt."""
-        return cls(secrets.token_bytes(32), event)
+        return cls(secrets.token_bytes(SALT_BYTES), event, event_bytes(event))
+
+    @classmethod
+    def parse(cls, data: bytes) -> Opening:
+        """Read what ``packed`` returned. It commits to these very bytes.
+
+        Raises:
+            MalformedError: Not an opening.
+        """
+        body = data[SALT_BYTES:]
+        return cls(data[:SALT_BYTES], parse_event(body), body)
+
+    def packed(self) -> bytes:
+        """Return salt and event as bytes, to be sealed."""
+        return self.salt + self.body()
 
     def body(self) -> bytes:
         """The event's one byte form."""
-        return event_bytes(self.event)
+        return event_bytes(self.event) if self._read_from is None else self._read_from
 
     def commitment(self) -> str:
         """SHA-256 over a label, the salt and the event, in hex."""
         return hashlib.sha256(b"omote/commit/v1\0" + self.salt + self.body()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """An opening as it is kept: whose it is, and bytes that only a vault can read."""
+
+    owner: str | None  # subject id; None: of no single person, never erased
+    body: bytes
+
+
+class Sealer(Protocol):
+    """Keeps openings unreadable to others, and forgets those of an erased person."""
+
+    def seal(self, seq: int, opening: Opening) -> Sealed:
+        """Seal the opening of entry ``seq``."""
+        ...
+
+    def unseal(self, seq: int, sealed: Sealed) -> Opening | None:
+        """Return the opening of entry ``seq``; None if it was erased.
+
+        Raises:
+            ConsentError: It was sealed for another entry or person, or changed.
+        """
+        ...
 
 
 class Entry(BaseModel):
@@ -74,18 +114,18 @@ class Entry(BaseModel):
         signer.check(self.signed_bytes(), base64.b64decode(self.sig))
 
 
-def make_entry(opening: Opening, seq: int, time_s: int, signer: SigningKey) -> Entry:
-    """Sign an entry that commits to ``opening``."""
-    unsigned = Entry(
-        type=opening.event.type,
-        seq=seq,
-        t=time_s,
-        commit=opening.commitment(),
-        key=signer.verifier.key_id.hex(),
-        sig="",
-    )
-    signature = base64.b64encode(signer.sign(unsigned.signed_bytes())).decode()
-    return unsigned.model_copy(update={"sig": signature})
+def make_entry(opening: Opening, seq: int, time_s: int, signer: SigningKey) -> bytes:
+    """Return the bytes of a signed entry that commits to ``opening``."""
+    entry = {
+        "v": 1,
+        "type": opening.event.type,
+        "seq": seq,
+        "t": time_s,
+        "commit": opening.commitment(),
+        "key": signer.verifier.key_id.hex(),
+    }
+    signature = signer.sign(pre_authentication_encoding(PAYLOAD_TYPE, canonical_json(entry)))
+    return canonical_json({**entry, "sig": base64.b64encode(signature).decode()})
 
 
 def parse_entry(body: bytes) -> Entry:
@@ -94,30 +134,11 @@ def parse_entry(body: bytes) -> Entry:
     Raises:
         MalformedError: Not an entry in its one byte form.
     """
+    value = parse_json(body)
     try:
-        entry = Entry.model_validate(parse_json(body))
+        entry = Entry.model_validate(value, strict=True)
     except ValidationError as e:
         raise MalformedError("not a log entry") from e
-    if entry.body() != body:
+    if canonical_json(value) != body or len(value) != len(Entry.model_fields):
         raise MalformedError("log entry is not in its canonical form")
     return entry
-
-
-def event_bytes(event: ConsentEvent) -> bytes:
-    """Return the one byte form of an event."""
-    value = event.model_dump(mode="json")
-    if "purposes" in value:
-        value["purposes"] = sorted(value["purposes"])
-    return canonical_json(value)
-
-
-def parse_event(body: bytes) -> ConsentEvent:
-    """Read an event.
-
-    Raises:
-        MalformedError: Not an event.
-    """
-    try:
-        return _EVENT.validate_python(parse_json(body), strict=False)
-    except ValidationError as e:
-        raise MalformedError("not a consent event") from e

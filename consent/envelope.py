@@ -14,33 +14,35 @@ from consent.errors import BadSignatureError, MalformedError
 from consent.keys import SigningKey, VerifierKey
 
 MAX_ENVELOPE_BYTES = 1_000_000
+MAX_SIGNATURES = 16
+MAX_WHOLE = 2**53 - 1  # larger numbers are rounded by readers that hold them as doubles
 
 
 def canonical_json(value: Any) -> bytes:
     """Return the one byte form: sorted keys, no spaces, UTF-8.
 
     Raises:
-        MalformedError: There is a float in it.
+        MalformedError: There is a float in it, or a number that some readers would round.
     """
-    _refuse_floats(value)
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    _refuse_inexact(value)
+    return _ENCODER.encode(value).encode()
 
 
 def parse_json(data: bytes) -> Any:
-    """Read JSON, strictly.
+    """Read JSON so that no other reader can understand it differently.
 
     Raises:
-        MalformedError: Not JSON, a key twice in one object, or a number that is not whole.
+        MalformedError: Not JSON in UTF-8, a key twice in one object, or a number that is not whole
+            or beyond 2^53 - 1.
     """
     try:
-        return json.loads(
-            data,
-            object_pairs_hook=_once,
-            parse_float=_refuse_number,
-            parse_constant=_refuse_number,
-        )
+        # bytes would be taken for UTF-16 when they look like it
+        value = _DECODER.decode(data.decode())
+        if b"\\u" in data:
+            canonical_json(value)  # an escape can be half a character, which has no bytes
     except (ValueError, RecursionError) as e:
         raise MalformedError("not JSON") from e
+    return value
 
 
 def pre_authentication_encoding(payload_type: str, payload: bytes) -> bytes:
@@ -67,7 +69,7 @@ def open_envelope(envelope: bytes, payload_type: str, key: VerifierKey) -> bytes
     """Return the payload after type and signature were checked. The key id is only a hint.
 
     Raises:
-        MalformedError: Not an envelope, or of another payload type.
+        MalformedError: Not an envelope, of another payload type, or with a signature twice.
         BadSignatureError: No signature is by ``key``.
     """
     if len(envelope) > MAX_ENVELOPE_BYTES:
@@ -80,14 +82,23 @@ def open_envelope(envelope: bytes, payload_type: str, key: VerifierKey) -> bytes
         raise MalformedError("not a DSSE envelope") from e
     if kind != payload_type:
         raise MalformedError(f"expected payload type {payload_type}")
+    if len(signatures) > MAX_SIGNATURES or len(set(signatures)) != len(signatures):
+        raise MalformedError(f"expected at most {MAX_SIGNATURES} signatures, each once")
     message = pre_authentication_encoding(payload_type, payload)
-    for signature in signatures[:16]:
-        try:
-            key.check(message, signature)
-        except BadSignatureError:
-            continue
-        return payload
-    raise BadSignatureError(f"envelope is not signed by {key.name}")
+    by_key = sum(_is_by(key, message, signature) for signature in signatures)
+    if by_key > 1:  # or one signer could be counted for two
+        raise MalformedError(f"signed {by_key} times by {key.name}")
+    if not by_key:
+        raise BadSignatureError(f"envelope is not signed by {key.name}")
+    return payload
+
+
+def _is_by(key: VerifierKey, message: bytes, signature: bytes) -> bool:
+    try:
+        key.check(message, signature)
+    except BadSignatureError:
+        return False
+    return True
 
 
 def _decode(text: str) -> bytes:
@@ -109,10 +120,33 @@ def _refuse_number(text: str) -> NoReturn:
     raise MalformedError(f"expected whole numbers, got {text[:20]}")
 
 
-def _refuse_floats(value: Any) -> None:
+def _whole(text: str) -> int:
+    number = int(text)
+    if abs(number) > MAX_WHOLE:
+        raise MalformedError(f"expected a number up to 2^53 - 1, got {text[:20]}")
+    return number
+
+
+def _refuse_inexact(value: Any) -> None:
+    parts = value.values() if isinstance(value, dict) else value
+    if isinstance(parts, str):
+        return
     if isinstance(value, float):
         raise MalformedError("decimals must be text in signed JSON")
-    for part in value.values() if isinstance(value, dict) else ():
-        _refuse_floats(part)
-    for part in value if isinstance(value, list | tuple) else ():
-        _refuse_floats(part)
+    if isinstance(value, int):
+        if abs(value) > MAX_WHOLE:
+            raise MalformedError("numbers beyond 2^53 - 1 must be text in signed JSON")
+    elif value is not None:
+        for part in parts:
+            if type(part) is not str:  # most are: a call for each would cost more than all else
+                _refuse_inexact(part)
+
+
+# Made once: json.dumps and json.loads would make new ones at every call.
+_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_once,
+    parse_int=_whole,
+    parse_float=_refuse_number,
+    parse_constant=_refuse_number,
+)

@@ -5,8 +5,13 @@
   * MalformedError            bytes are not of the format that they claim
   * BadSignatureError         a signature does not match its text and key
   * ProofError                a Merkle proof does not verify
+  * RoleError                 a key may not sign this event
+  * RecordError               an event does not fit what the log says already
+  * HookError                 what follows a withdrawal could not be done
+  * VaultError                sealed data cannot be opened with the keys at hand
   * LogDamagedError           a log does not agree with itself; names the entry
   * LogRolledBackError        a log is older than, or not an extension of, what was seen before
+  * WitnessError              a witness refuses a tree head; has a ``status``
   * AttestationError          an attestation does not fit the round it came with; has a ``code``
   * ConsentChangedError       consent ended while its data was in use
 """
@@ -34,12 +39,37 @@ class ProofError(ConsentError):
     """A Merkle proof does not verify."""
 
 
+class RoleError(ConsentError):
+    """A key may not sign this event."""
+
+
+class RecordError(ConsentError):
+    """An event does not fit what the log says already. Names no person."""
+
+
+class HookError(ConsentError):
+    """What follows a withdrawal could not be done. The withdrawal itself stands."""
+
+
+class VaultError(ConsentError):
+    """Sealed data cannot be opened with the keys at hand."""
+
+
 class LogDamagedError(ConsentError):
     """A log does not agree with itself."""
 
 
 class LogRolledBackError(ConsentError):
     """A log is older than, or not an extension of, what was seen before."""
+
+
+class WitnessError(ConsentError):
+    """A witness refuses a tree head; ``status`` as in C2SP tlog-witness, ``body`` says why."""
+
+    def __init__(self, status: int, body: str) -> None:
+        super().__init__(f"{status}: {body.strip()}")
+        self.status = status
+        self.body = body
 
 
 class AttestationError(ConsentError):

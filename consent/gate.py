@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from consent.assets import Frames, usable_frames
 from consent.errors import ConsentChangedError
-from consent.log import Clock, ConsentLog, LogSnapshot
-from consent.model import ConsentGiven, ConsentWithdrawn, Decision, Purpose, decide
+from consent.journal import Journal
+from consent.log import Clock, LogSnapshot
+from consent.model import Purpose
+from consent.state import Decision, State, Status, decide
 
 
 @dataclass(frozen=True)
@@ -28,31 +30,70 @@ class Ruling:
         return frozenset(self.entries)
 
 
-class ConsentGate:
-    """Reads a consent log and rules on subjects. Denies by default."""
+@dataclass(frozen=True)
+class AssetRuling:
+    """Which frames of some recordings may be used, and the ruling on the people in them.
 
-    def __init__(self, log: ConsentLog, clock: Clock) -> None:
-        self._log = log
+    Attributes:
+        ruling: On everyone who is seen in a recording.
+        frames: What may be used of each recording; nothing of one that was never linked.
+        subjects: Who is seen in each.
+        unlinked: Recordings that the log never heard of.
+    """
+
+    ruling: Ruling
+    frames: Mapping[str, Frames]
+    subjects: Mapping[str, tuple[str, ...]]
+    unlinked: frozenset[str]
+
+    def entries_of(self, asset: str) -> tuple[int, ...]:
+        """Return the log entries that allow the use of a recording."""
+        entries = self.ruling.entries
+        return tuple(sorted(entries[s] for s in self.subjects[asset] if s in entries))
+
+
+class ConsentGate:
+    """Reads a consent log and rules on subjects and recordings. Denies by default."""
+
+    def __init__(self, journal: Journal, clock: Clock) -> None:
+        self._journal = journal
         self._clock = clock
 
     def rule(self, subject_ids: Iterable[str], purpose: Purpose) -> Ruling:
         """Rule on each subject, from a new snapshot.
 
-        Time is the later of the clock and the last entry: setting a clock back revives nothing.
+        Time is the latest of the clock, the last entry and the last cosignature by a witness:
+        setting a clock back revives nothing.
         """
-        snapshot = self._log.snapshot()
-        now = max(self._clock(), snapshot.last_time)
-        history: dict[str, list[tuple[int, ConsentGiven | ConsentWithdrawn]]] = defaultdict(list)
-        for index, event in snapshot.events:
-            if isinstance(event, ConsentGiven | ConsentWithdrawn):
-                history[event.subject_id].append((index, event))
-        decisions, entries = {}, {}
-        for subject in subject_ids:
-            events = history.get(subject, [])
-            decisions[subject] = decide([e for _, e in events], purpose, now)
-            if decisions[subject] is Decision.ALLOWED:
-                entries[subject] = max(i for i, e in events if purpose in e.purposes)
-        return Ruling(purpose, now, decisions, entries, snapshot)
+        with self._journal.reading() as (state, snapshot):
+            return self._rule(state, snapshot, subject_ids, purpose)
+
+    def rule_assets(
+        self, assets: Iterable[str], purpose: Purpose, subject_ids: Iterable[str] = ()
+    ) -> AssetRuling:
+        """Rule on each recording, by its digest: every face in a frame must be covered.
+
+        Args:
+            assets: Digests.
+            purpose: What for.
+            subject_ids: Others to rule on, from the same snapshot.
+        """
+        with self._journal.reading() as (state, snapshot):
+            known = {a: state.assets.get(a) for a in assets}
+            subjects = {
+                a: tuple(dict.fromkeys(s for span in found.spans for s in span.subjects))
+                if found
+                else ()
+                for a, found in known.items()
+            }
+            people = dict.fromkeys([*subject_ids, *(s for seen in subjects.values() for s in seen)])
+            ruling = self._rule(state, snapshot, people, purpose)
+            frames = {
+                a: usable_frames(found, ruling.entries, ruling.at) if found else Frames()
+                for a, found in known.items()
+            }
+            unlinked = frozenset(a for a, found in known.items() if found is None)
+            return AssetRuling(ruling, frames, subjects, unlinked)
 
     def recheck(self, ruling: Ruling) -> Ruling:
         """Rule again, before anything made from the data is let out.
@@ -61,7 +102,43 @@ class ConsentGate:
             ConsentChangedError: A subject that was allowed no longer is.
         """
         again = self.rule(ruling.decisions, ruling.purpose)
-        lost = ruling.allowed - again.allowed
-        if lost:
-            raise ConsentChangedError(f"consent of {len(lost)} subject(s) ended during the round")
+        _check_kept(ruling, again)
         return again
+
+    def recheck_assets(self, before: AssetRuling) -> AssetRuling:
+        """Rule again on recordings.
+
+        Raises:
+            ConsentChangedError: A subject or a frame that was allowed no longer is.
+        """
+        again = self.rule_assets(before.frames, before.ruling.purpose, before.ruling.decisions)
+        _check_kept(before.ruling, again.ruling)
+        lost = sum(not _holds(again.frames[a], used) for a, used in before.frames.items())
+        if lost:
+            raise ConsentChangedError(f"{lost} recording(s) may no longer be used as they were")
+        return again
+
+    def _rule(
+        self, state: State, snapshot: LogSnapshot, subject_ids: Iterable[str], purpose: Purpose
+    ) -> Ruling:
+        now = max(self._clock(), snapshot.last_time)
+        decisions = {s: decide(state, s, purpose, now) for s in subject_ids}
+        entries = {
+            s: d.index
+            for s, d in decisions.items()
+            if d.status is Status.ALLOWED and d.index is not None
+        }
+        return Ruling(purpose, now, decisions, entries, snapshot)
+
+
+def _check_kept(before: Ruling, now: Ruling) -> None:
+    lost = before.allowed - now.allowed
+    if lost:
+        raise ConsentChangedError(f"consent of {len(lost)} subject(s) ended during the round")
+
+
+def _holds(now: Frames, before: Frames) -> bool:
+    """Are all frames of ``before`` in ``now``?"""
+    return all(
+        any(f <= first and last <= t for f, t in now.ranges) for first, last in before.ranges
+    )

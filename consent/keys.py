@@ -9,16 +9,17 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-import os
 import re
-import stat
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 
+from consent import private_file
 from consent.errors import BadSignatureError, KeyFileError, MalformedError
 
 ED25519 = 0x01
@@ -37,10 +38,14 @@ class VerifierKey:
     public: bytes
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or len(self.public) != 32:
+        if not is_key_name(self.name) or len(self.public) != 32:
             raise MalformedError(f"not a name and an Ed25519 key: {self.name!r}")
 
-    @property
+    @cached_property
+    def _key(self) -> Ed25519PublicKey:
+        return Ed25519PublicKey.from_public_bytes(self.public)
+
+    @cached_property
     def key_id(self) -> bytes:
         """Four bytes that tell keys apart (C2SP signed-note, "Signatures")."""
         text = self.name.encode() + b"\n" + bytes([ED25519]) + self.public
@@ -78,7 +83,7 @@ class VerifierKey:
             BadSignatureError: It does not match.
         """
         try:
-            Ed25519PublicKey.from_public_bytes(self.public).verify(signature, message)
+            self._key.verify(signature, message)
         except (InvalidSignature, ValueError) as e:
             raise BadSignatureError(f"bad signature by {self.name}") from e
 
@@ -100,7 +105,7 @@ class SigningKey:
         """Make the key of a seed of 32 bytes. For simulations, where runs must be repeatable."""
         return cls(name, Ed25519PrivateKey.from_private_bytes(seed))
 
-    @property
+    @cached_property
     def verifier(self) -> VerifierKey:
         """The public half."""
         return VerifierKey(self.name, self.private.public_key().public_bytes_raw())
@@ -120,12 +125,7 @@ class SigningKey:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError as e:
-            raise KeyFileError(f"{path} exists: a key is never overwritten") from e
-        with os.fdopen(handle, "wb") as f:
-            f.write(f"# {self.name}\n".encode() + pem)
+        write_key_file(path, self.name, pem)
 
     @classmethod
     def load(cls, path: Path) -> SigningKey:
@@ -134,18 +134,37 @@ class SigningKey:
         Raises:
             KeyFileError: The file is missing, readable by others, or not a key.
         """
-        try:
-            mode = path.stat().st_mode
-            data = path.read_bytes()
-        except OSError as e:
-            raise KeyFileError(f"{path}: cannot be read ({e.strerror})") from e
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise KeyFileError(f"{path} can be read by others; run: chmod 600 {path}")
-        name, _, pem = data.partition(b"\n")
-        try:
-            private = serialization.load_pem_private_key(pem, password=None)
-        except ValueError as e:
-            raise KeyFileError(f"{path}: not a private key") from e
-        if not isinstance(private, Ed25519PrivateKey) or not name.startswith(b"# "):
-            raise KeyFileError(f"{path}: not an Ed25519 key that Omote wrote")
-        return cls(name[2:].decode(), private)
+        name, private = read_key_file(path)
+        if not isinstance(private, Ed25519PrivateKey):
+            raise KeyFileError(f"{path}: not an Ed25519 key")
+        return cls(name, private)
+
+
+def is_key_name(name: str) -> bool:
+    """Tell whether a note can name a key so: no white space and no ``+``."""
+    return _NAME.fullmatch(name) is not None
+
+
+def write_key_file(path: Path, name: str, pem: bytes) -> None:
+    """Write a named private key to a new file that only its owner can read.
+
+    Raises:
+        KeyFileError: The file exists.
+    """
+    private_file.write_new(path, f"# {name}\n".encode() + pem)
+
+
+def read_key_file(path: Path) -> tuple[str, PrivateKeyTypes]:
+    """Read a named private key.
+
+    Raises:
+        KeyFileError: The file is missing, readable by others, or not a key.
+    """
+    name, _, pem = private_file.read(path).partition(b"\n")
+    try:
+        private = serialization.load_pem_private_key(pem, password=None)
+    except ValueError as e:
+        raise KeyFileError(f"{path}: not a private key") from e
+    if not name.startswith(b"# "):
+        raise KeyFileError(f"{path}: not a key that Omote wrote")
+    return name[2:].decode(), private

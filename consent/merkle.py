@@ -7,7 +7,7 @@ A tree is given as a function ``node(level, index)`` that returns the hash of a 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from consent.errors import ProofError
 
@@ -25,15 +25,48 @@ def node_hash(left: bytes, right: bytes) -> bytes:
     return hashlib.sha256(b"\x01" + left + right).digest()
 
 
-def completed(node: Node, index: int, leaf: bytes) -> list[tuple[int, int, bytes]]:
-    """Return the full subtrees, as (level, index, hash), that leaf ``index`` completes."""
-    done = [(0, index, leaf)]
-    level, at, value = 0, index, leaf
-    while at & 1:
-        value = node_hash(node(level, at - 1), value)
-        level, at = level + 1, at >> 1
-        done.append((level, at, value))
-    return done
+class Frontier:
+    """The right edge of a tree: all that is needed to add leaves, one hash for each bit of size."""
+
+    def __init__(self, size: int = 0, edge: Iterable[bytes] = ()) -> None:
+        self.size = size
+        self._edge = list(edge)  # from the largest full subtree to the smallest
+
+    @classmethod
+    def of(cls, node: Node, size: int) -> Frontier:
+        """Read the right edge of the first ``size`` leaves."""
+        levels = [level for level in reversed(range(size.bit_length())) if size >> level & 1]
+        return cls(size, [node(level, (size >> level) - 1) for level in levels])
+
+    def add(self, value: bytes, level: int = 0) -> list[tuple[int, int, bytes]]:
+        """Add a leaf, or a full subtree where the tree ends at a multiple of its size.
+
+        Returns:
+            It and the full subtrees that it completes, as (level, index, hash).
+        """
+        assert self.size % (1 << level) == 0
+        at = self.size >> level
+        self.size += 1 << level
+        done = [(level, at, value)]
+        while at & 1:
+            value = node_hash(self._edge.pop(), value)
+            level, at = level + 1, at >> 1
+            done.append((level, at, value))
+        self._edge.append(value)
+        return done
+
+    def copy(self) -> Frontier:
+        """Return another one that grows on its own."""
+        return Frontier(self.size, self._edge)
+
+    def root(self) -> bytes:
+        """Return the root."""
+        if not self._edge:
+            return EMPTY_ROOT
+        value = self._edge[-1]
+        for left in reversed(self._edge[:-1]):
+            value = node_hash(left, value)
+        return value
 
 
 def root(node: Node, size: int) -> bytes:
@@ -145,12 +178,27 @@ def verify_consistency(
         raise ProofError("consistency proof does not lead to both roots")
 
 
-def tree_of(leaves: Sequence[bytes]) -> Node:
-    """Return the node function of leaf hashes in memory. For manifests and tests."""
+def levels_of(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """Return all full subtrees of some leaves, level by level, the leaves first."""
     levels = [list(leaves)]
     while len(levels[-1]) > 1:
-        below = levels[-1]
-        levels.append([node_hash(below[i], below[i + 1]) for i in range(0, len(below) - 1, 2)])
+        below = iter(levels[-1])
+        levels.append([node_hash(left, right) for left, right in zip(below, below, strict=False)])
+    return levels
+
+
+def extend(edge: Frontier, levels: list[list[bytes]], num: int) -> list[tuple[int, int, bytes]]:
+    """Add the first ``num`` leaves of ``levels``, in large pieces; return what ``add`` returns."""
+    done = []
+    for level in reversed(range(num.bit_length())):
+        if num >> level & 1:
+            done += edge.add(levels[level][(num >> level) - 1], level)
+    return done
+
+
+def tree_of(leaves: Sequence[bytes]) -> Node:
+    """Return the node function of leaf hashes in memory. For manifests and tests."""
+    levels = levels_of(leaves)
     return lambda level, index: levels[level][index]
 
 

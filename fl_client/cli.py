@@ -19,17 +19,27 @@ def main() -> None:
 
 
 @app.command()
-def forget(config: Annotated[Path, typer.Argument(help="The site.toml.")]) -> None:
+def purge(
+    config: Annotated[Path, typer.Argument(help="The site.toml.")],
+    install: Annotated[
+        bool, typer.Option("--install", help="Also do this after every withdrawal from now on.")
+    ] = False,
+) -> None:
     """Delete what is kept of people who withdrew. Rounds do this too: for when none will come."""
-    from fl_client.forgetting import forget_withdrawn
+    from fl_client.forgetting import forget_withdrawn, install_purge
     from fl_client.site import open_site
 
     try:
-        number = forget_withdrawn(open_site(config))
+        site = open_site(config)
+        number = forget_withdrawn(site)
+        hook = install_purge(config, site) if install else None
     except (SiteError, ConsentError, OSError, ValueError) as e:
         typer.echo(f"error    {e}", err=True)
         raise typer.Exit(1) from e
     typer.echo(f"Deleted the identity rows of {number} people.")
+    typer.echo("Recordings that must go too: omote-consent asset orphans")
+    if hook is not None:
+        typer.echo(f"After every withdrawal this runs: {hook}")
 
 
 @app.command()
@@ -48,3 +58,7 @@ def check(config: Annotated[Path, typer.Argument(help="The site.toml.")]) -> Non
     if any(f.level == "error" for f in findings):
         raise typer.Exit(1)
     typer.echo("This site can take part.")
+
+
+if __name__ == "__main__":
+    app()

@@ -27,8 +27,7 @@ class SiteConfig(Settings):
 
     site_id: str = Field(pattern="^[A-Za-z0-9._-]{1,64}$")
     recordings: tuple[Path, ...] = Field(min_length=1)  # lists in the standard format
-    consent_log: Path
-    site_key: Path  # signs what leaves the site
+    consent: Path  # folder of the consent log and its keys, from omote-consent init
     state: Path  # folder for weights that never leave
     labelled_aus: tuple[int, ...] = ()  # AUs to train; none: pretraining only
     device: str = "auto"
@@ -49,6 +48,6 @@ def load_site_config(path: Path) -> SiteConfig:
     """
     config = load_settings(path, SiteConfig)
     root = path.resolve().parent
-    places = {name: root / getattr(config, name) for name in ("consent_log", "site_key", "state")}
+    places = {name: root / getattr(config, name) for name in ("consent", "state")}
     lists = tuple(root / p for p in config.recordings)
     return config.model_copy(update={**places, "recordings": lists})

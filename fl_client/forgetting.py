@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
+from pathlib import Path
+
+from consent.hooks import install_hook
 from consent.model import Purpose
 from fl_client.local_state import LocalState
 from fl_client.site import Site
@@ -23,3 +28,9 @@ def forget_withdrawn(site: Site) -> int:
     kept = {subject for state in states for subject in state.subjects()}
     allowed = site.gate.rule(kept, PURPOSE).allowed if kept else frozenset()
     return sum(state.purge(allowed) for state in states)
+
+
+def install_purge(config: Path, site: Site) -> Path:
+    """Let every withdrawal be followed by a purge of this site; return the program's file."""
+    command = shlex.join([sys.executable, "-m", "fl_client.cli", "purge", str(config.resolve())])
+    return install_hook(site.config.consent, f"#!/bin/sh\nexec {command}\n")

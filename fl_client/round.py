@@ -14,7 +14,8 @@ from consent.attestation import Attestation, LogState, sign_attestation
 from consent.errors import ConsentChangedError
 from consent.gate import Ruling
 from consent.manifest import manifest_root
-from consent.model import Purpose
+from consent.model import Purpose, Role
+from consent.site_events import RoundDiscarded, RoundSigned, RoundStarted
 from core_model.protocol.messages import (
     RefusalCode,
     RoundPlan,
@@ -65,6 +66,7 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     # (2) Who may be used? Asked anew in every round.
     min_subjects = max(plan.min_subjects, site.config.caps.min_subjects)
     selection = select(site.recordings, site.gate, plan, min_subjects)
+    site.registry.append([_started(plan)], Role.OPERATOR)
     state = LocalState(site.config.state, plan.run_id, plan.purpose)
 
     # (3) Train, and keep of the shared weights only what may leave.
@@ -74,25 +76,52 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
 
     # (4) Still allowed? A withdrawal while we trained voids the round for this site.
     try:
-        ruling = site.gate.recheck(selection.ruling)
+        ruling = site.gate.recheck_assets(selection.ruling).ruling
     except ConsentChangedError as e:
+        discarded = RoundDiscarded(run_id=plan.run_id, round=plan.round, reason=str(e))
+        site.registry.append([discarded], Role.OPERATOR)
         raise RoundRefusedError(RefusalCode.CONSENT_CHANGED, str(e)) from e
 
     # (5) Say what the update rests on, and sign it.
     salt = secrets.token_bytes(32)
     attestation = _attest(plan, site, selection, ruling, trained, labelled, salt, started_at)
+    signed = sign_attestation(attestation, site.key)
     update = SiteUpdate(
         site_id=site.site_id,
         arrays=trained.shared,
-        attestation=sign_attestation(attestation, site.key),
+        attestation=signed,
         labelled_aus=labelled,
         labelled_frames=_counts(plan, trained, labelled),
     )
 
-    # (6) Only now is the round worth remembering.
+    # (6) Put it on record before it leaves. Only now is the round worth remembering.
     keep_manifest(site.config.state, attestation, salt, selection.assets())
+    record = _signed(attestation, selection.entries(), signed)
+    site.registry.append([record], Role.OPERATOR)
     state.save(trained.local, trained.dataset.subjects)
     return update
+
+
+def _started(plan: RoundPlan) -> RoundStarted:
+    return RoundStarted(
+        run_id=plan.run_id,
+        round=plan.round,
+        purpose=Purpose(plan.purpose),
+        model_in=plan.model_in,
+    )
+
+
+def _signed(attestation: Attestation, entries: tuple[int, ...], envelope: bytes) -> RoundSigned:
+    return RoundSigned(
+        run_id=attestation.run_id,
+        round=attestation.round,
+        purpose=attestation.purpose,
+        model_in=attestation.model_in,
+        update=attestation.update,
+        manifest=attestation.manifest,
+        entries=entries,
+        attestation=envelope.decode(),
+    )
 
 
 def _attest(
@@ -116,7 +145,7 @@ def _attest(
         manifest=manifest_root(selection.assets(), salt).hex(),
         min_subjects=plan.min_subjects,
         consent=LogState(
-            start_size=selection.ruling.snapshot.size,
+            start_size=selection.ruling.ruling.snapshot.size,
             tree_head=ruling.snapshot.tree_head,
             consistency=tuple(h.hex() for h in proof),
         ),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from consent.gate import ConsentGate, Ruling
+from consent.gate import AssetRuling, ConsentGate
 from consent.model import Purpose
 from core_model.data.recordings import Recording
 from core_model.protocol.messages import RefusalCode, RoundPlan
@@ -20,12 +20,19 @@ class Selection:
     """Recordings that may be used, and the ruling that allows it."""
 
     recordings: tuple[Recording, ...]
-    ruling: Ruling
+    ruling: AssetRuling
 
     def assets(self) -> Iterable[tuple[bytes, int]]:
-        """Yield the hash of each recording and the log entry that allows its use."""
+        """Yield the hash of each recording and each log entry that allows its use."""
         for recording in self.recordings:
-            yield recording_digest(recording.frames), self.ruling.entries[recording.subject_id]
+            digest = recording_digest(recording.frames)
+            own = self.ruling.ruling.entries[recording.subject_id]
+            for entry in sorted({own, *self.ruling.entries_of(digest.hex())}):
+                yield digest, entry
+
+    def entries(self) -> tuple[int, ...]:
+        """Return the log entries that allow the use of anything here."""
+        return tuple(sorted({entry for _, entry in self.assets()}))
 
 
 def select(
@@ -33,17 +40,33 @@ def select(
 ) -> Selection:
     """Keep the recordings of people whose consent covers the plan's purpose now.
 
+    Of a recording that is linked in the consent log, only frames in which everyone agrees are
+    kept. One that is not linked shows one person, as the site's list says.
+
     Raises:
         RoundRefusedError: Nobody is left, or too few people.
     """
+    purpose = Purpose(plan.purpose)
     usable = [r for r in recordings if plan.purpose == "pretraining" or r.labels is not None]
-    ruling = gate.rule({r.subject_id for r in usable}, Purpose(plan.purpose))
-    kept = tuple(r for r in usable if r.subject_id in ruling.allowed)
+    allowed = gate.rule({r.subject_id for r in usable}, purpose).allowed
+    digests = {r: recording_digest(r.frames).hex() for r in usable if r.subject_id in allowed}
+    ruling = gate.rule_assets(digests.values(), purpose, {r.subject_id for r in digests})
+    kept = tuple(_kept(digests, ruling))
     if not kept:
         raise RoundRefusedError(RefusalCode.NO_CONSENTED_DATA, "nobody agrees to this purpose")
     if len({r.subject_id for r in kept}) < min_subjects:
         raise RoundRefusedError(RefusalCode.TOO_FEW_SUBJECTS, f"fewer than {min_subjects} people")
     return Selection(kept, ruling)
+
+
+def _kept(digests: Mapping[Recording, str], ruling: AssetRuling) -> Iterator[Recording]:
+    for recording, digest in digests.items():
+        if recording.subject_id not in ruling.ruling.allowed:
+            continue
+        if digest in ruling.unlinked:
+            yield recording
+        elif frames := ruling.frames[digest]:
+            yield recording.model_copy(update={"usable": frames.ranges})
 
 
 def recording_digest(frames: Path) -> bytes:

@@ -10,7 +10,9 @@ import torch
 
 from consent.gate import ConsentGate
 from consent.keys import SigningKey
-from consent.log import Clock, ConsentLog
+from consent.log import Clock
+from consent.model import Role
+from consent.registry import Registry
 from core_model.data.recordings import Recording, read_recordings
 from core_model.training.device import pick_device
 from fl_client.config import SiteConfig, load_site_config
@@ -18,10 +20,11 @@ from fl_client.config import SiteConfig, load_site_config
 
 @dataclass(frozen=True)
 class Site:
-    """Configuration, recordings, gate, key and device of one site."""
+    """Configuration, recordings, consent, key and device of one site."""
 
     config: SiteConfig
     recordings: tuple[Recording, ...]
+    registry: Registry
     gate: ConsentGate
     key: SigningKey
     device: torch.device
@@ -38,17 +41,19 @@ def open_site(path: Path, clock: Clock = lambda: datetime.now(UTC)) -> Site:
 
     Raises:
         SettingsError: The file is not right.
-        KeyFileError: The key cannot be used.
+        ConsentError: The consent log, or the operator's key, cannot be used.
         ValueError: A list of recordings or the device is not right.
     """
     config = load_site_config(path)
     if config.threads:
         torch.set_num_threads(config.threads)
+    registry = Registry.open(config.consent, clock)
     return Site(
         config=config,
         recordings=tuple(r for listing in config.recordings for r in read_recordings(listing)),
-        gate=ConsentGate(ConsentLog(config.consent_log), clock),
-        key=SigningKey.load(config.site_key),
+        registry=registry,
+        gate=registry.gate,
+        key=registry.signing_key(Role.OPERATOR),
         device=pick_device(config.device),
         clock=clock,
     )

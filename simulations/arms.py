@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,7 @@ from pathlib import Path
 import cv2
 import torch
 
-from consent.gate import ConsentGate, Ruling
-from consent.log import ConsentLog
+from consent.gate import AssetRuling, ConsentGate
 from consent.model import Purpose
 from core_model.checkpoint import load_checkpoint
 from core_model.config import FinetuneConfig
@@ -147,7 +147,7 @@ class _Incidents:
         self._middle = scenario.finetuning_rounds // 2
         self._withdrawing, *_, self._cheating = folders
         self._folders = folders
-        self._kept = folder / "before-withdrawal.sqlite"
+        self._kept = folder / "before-withdrawal"
 
     def run(self, request: RoundRequest, site: Site) -> SiteUpdate:
         """Answer a request, honestly but for the incidents."""
@@ -160,10 +160,11 @@ class _Incidents:
         if site.site_id == self._cheating and number == 0:
             return send_identity_head(request, site)
         if site.site_id == self._cheating and number == 1:
-            self._kept.write_bytes(site.config.consent_log.read_bytes())
+            shutil.rmtree(self._kept, ignore_errors=True)  # of an interrupted run
+            shutil.copytree(site.config.consent, self._kept)
             self._withdraw(site)
         if site.site_id == self._cheating and number == 2:
-            return hide_withdrawal(request, site, self._kept.read_bytes())
+            return hide_withdrawal(request, site, self._kept)
         return run_round(request, site)
 
     def _withdraw(self, site: Site) -> None:
@@ -176,13 +177,13 @@ class WithdrawnMeanwhile(ConsentGate):
     """A gate at which someone withdraws while the site trains."""
 
     def __init__(self, withdraw: Callable[[], None], site: Site) -> None:
-        super().__init__(ConsentLog(site.config.consent_log), site.clock)
+        super().__init__(site.registry.journal, site.clock)
         self._withdraw = withdraw
 
-    def recheck(self, ruling: Ruling) -> Ruling:
+    def recheck_assets(self, before: AssetRuling) -> AssetRuling:
         """Withdraw, then look again."""
         self._withdraw()
-        return super().recheck(ruling)
+        return super().recheck_assets(before)
 
 
 def _runner(

@@ -10,6 +10,7 @@ from safetensors.numpy import load_file
 
 from consent.attestation import open_attestation, sign_attestation
 from consent.keys import SigningKey
+from consent.registry import Registry
 from core_model.protocol.messages import RoundRequest, SiteUpdate, digest
 from core_model.schema import Arrays
 from fl_client.round import run_round
@@ -33,13 +34,15 @@ def send_identity_head(request: RoundRequest, site: Site) -> SiteUpdate:
     return sign_again(update, arrays, site.key)
 
 
-def hide_withdrawal(request: RoundRequest, site: Site, old_log: bytes) -> SiteUpdate:
-    """Answer on a consent log from before a withdrawal, and leave out the proof of growth."""
-    log: Path = site.config.consent_log
-    honest = log.read_bytes()
+def hide_withdrawal(request: RoundRequest, site: Site, before: Path) -> SiteUpdate:
+    """Answer on a consent log from before a withdrawal, and leave out the proof of growth.
+
+    Args:
+        request: Of the server.
+        site: That cheats.
+        before: Copy of the consent folder, from before the withdrawal.
+    """
     plan = request.plan.model_copy(update={"tree_size": 0})
-    try:
-        log.write_bytes(old_log)
-        return run_round(dataclasses.replace(request, plan=plan), site)
-    finally:
-        log.write_bytes(honest)
+    registry = Registry.open(before, site.clock)
+    past = dataclasses.replace(site, registry=registry, gate=registry.gate)
+    return run_round(dataclasses.replace(request, plan=plan), past)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from consent.events import ConsentEvent
 from consent.keys import SigningKey
-from consent.log import ConsentLog
-from consent.model import ConsentGiven, ConsentWithdrawn, Purpose
+from consent.model import Grant, NoticeRef, Purpose, Role
+from consent.registry import OWN_ROLES, Registry
+from consent.site_keys import key_name
+from consent.subject_events import ConsentGiven, SubjectRegistered
 from core_model.data.recordings import read_recordings
 from fl_server.config import EnrolledSite
 
@@ -24,14 +27,12 @@ NOTICE = (
 
 @dataclass(frozen=True)
 class SiteFolder:
-    """A site on disk, with the keys that its people would hold."""
+    """A site on disk, with the keys that its staff would hold."""
 
     folder: Path
     site_id: str
     labelled_aus: tuple[int, ...]
-    site_key: SigningKey
-    log_key: SigningKey
-    registrar: SigningKey
+    keys: Mapping[Role, SigningKey]
 
     @property
     def config(self) -> Path:
@@ -39,24 +40,23 @@ class SiteFolder:
         return self.folder / "site.toml"
 
     @property
-    def log(self) -> ConsentLog:
-        """The consent log, with its key."""
-        return ConsentLog(self.folder / "consent.sqlite", self.log_key)
+    def consent(self) -> Registry:
+        """The consent of its people."""
+        return Registry.open(self.folder / "consent", now)
 
     def enrolment(self, weight: float = 1.0) -> EnrolledSite:
         """What the server operator is told about this site."""
         return EnrolledSite(
             site_id=self.site_id,
-            key=self.site_key.verifier.vkey,
-            log_key=self.log_key.verifier.vkey,
+            key=self.keys[Role.OPERATOR].verifier.vkey,
+            log_key=self.keys[Role.LOG].verifier.vkey,
             labelled_aus=self.labelled_aus,
             weight=weight,
         )
 
     def withdraw(self, subject_id: str, purposes: Sequence[Purpose]) -> None:
         """Record that a person takes consent back."""
-        event = ConsentWithdrawn(subject_id=subject_id, purposes=frozenset(purposes))
-        self.log.append([event], self.registrar, now)
+        self.consent.withdraw(subject_id, purposes)
 
 
 def write_site(
@@ -81,18 +81,17 @@ def write_site(
         caps: What differs from the default caps.
 
     Raises:
-        FileExistsError: There is a site already.
+        KeyFileError: There is a site already.
     """
     folder.mkdir(parents=True, exist_ok=True)
     site = _site_folder(folder, site_id, labelled_aus, seed)
-    log = ConsentLog.create(folder / "consent.sqlite", site.log_key, [site.registrar], now)
-    log.append(_consents(listings), site.registrar, now)
-    site.site_key.save(folder / "site.key")
+    consent = Registry.create(folder / "consent", site_id, now, keys=site.keys)
+    notice = consent.publish_notice("simulation", "en", NOTICE, list(Purpose))
+    consent.append(list(_consents(listings, notice)), Role.REGISTRAR)
     lines = {
         "site_id": site_id,
         "recordings": [str(p.resolve()) for p in listings],
-        "consent_log": "consent.sqlite",
-        "site_key": "site.key",
+        "consent": "consent",
         "state": "state",
         "labelled_aus": list(labelled_aus),
         "threads": threads,
@@ -122,27 +121,27 @@ def site_at(
 def _site_folder(
     folder: Path, site_id: str, labelled_aus: tuple[int, ...], seed: int
 ) -> SiteFolder:
-    keys = [_key(site_id, role, seed) for role in ("site", "consent-log", "registrar")]
-    return SiteFolder(folder, site_id, labelled_aus, *keys)
+    keys = {role: _key(key_name(site_id, role), seed) for role in OWN_ROLES}
+    return SiteFolder(folder, site_id, labelled_aus, keys)
 
 
-def _consents(listings: Sequence[Path]) -> list[ConsentGiven]:
+def _consents(listings: Sequence[Path], notice: NoticeRef) -> Iterator[ConsentEvent]:
     purposes: dict[str, set[Purpose]] = {}
     for listing in listings:
         for recording in read_recordings(listing):
             agreed = purposes.setdefault(recording.subject_id, {Purpose.PRETRAINING})
             if recording.labels is not None:
                 agreed.add(Purpose.FINETUNING)
-    notice = hashlib.sha256(NOTICE.encode()).hexdigest()
-    return [
-        ConsentGiven(subject_id=s, purposes=frozenset(p), notice_sha256=notice)
-        for s, p in sorted(purposes.items())
-    ]
+    form = hashlib.sha256(b"a simulated person signs nothing").hexdigest()
+    for subject_id, agreed in sorted(purposes.items()):
+        grants = tuple(Grant(purpose=purpose) for purpose in sorted(agreed))
+        yield SubjectRegistered(subject_id=subject_id)
+        yield ConsentGiven(subject_id=subject_id, grants=grants, notice=notice, evidence=form)
 
 
-def _key(site_id: str, role: str, seed: int) -> SigningKey:
-    material = hashlib.sha256(f"omote simulation\0{seed}\0{site_id}\0{role}".encode()).digest()
-    return SigningKey.from_seed(f"{site_id}/{role}", material)
+def _key(name: str, seed: int) -> SigningKey:
+    material = hashlib.sha256(f"omote simulation\0{seed}\0{name}".encode()).digest()
+    return SigningKey.from_seed(name, material)
 
 
 def now() -> datetime:

@@ -97,8 +97,11 @@ def _examples(
         nothing = np.zeros((len(paths), len(action_units)), np.float32)
         return paths, nothing, nothing
     labels = read_labels(recording.labels)
-    paths = [recording.frames / f"{number:06d}.png" for number in labels.frames.tolist()]
-    return paths, *labels.occurrence(action_units)
+    numbers = labels.frames.tolist()
+    used = np.array([recording.may_use(number) for number in numbers], bool)
+    paths = [recording.frames / f"{n:06d}.png" for n, u in zip(numbers, used, strict=True) if u]
+    occurs, known = labels.occurrence(action_units)
+    return paths, occurs[used], known[used]
 
 
 def _read(path: Path, image_size: int) -> NDArray[np.uint8]:

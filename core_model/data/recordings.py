@@ -29,10 +29,15 @@ class Recording(BaseModel):
     frames: Path
     labels: Path | None
     licence: str
+    usable: tuple[tuple[int, int], ...] | None = None  # first and last frames; None: all
+
+    def may_use(self, frame: int) -> bool:
+        """May the frame of this number be used?"""
+        return self.usable is None or any(a <= frame <= b for a, b in self.usable)
 
     def frame_paths(self) -> list[Path]:
-        """Return the frame images in the order of their numbers."""
-        return sorted(self.frames.glob("*.png"))
+        """Return the frame images that may be used, in the order of their numbers."""
+        return [p for p in sorted(self.frames.glob("*.png")) if self.may_use(int(p.stem))]
 
 
 def read_recordings(listing: Path) -> tuple[Recording, ...]:

@@ -1,4 +1,5 @@
 import json
+import shutil
 from datetime import UTC, datetime
 
 import pytest
@@ -101,11 +102,11 @@ def test_signature_of_another_site_is_refused(log, log_key) -> None:
         verify(sign_attestation(attestation(log), other), log_key)
 
 
-def test_site_hides_a_withdrawal(log, log_key, registrar, clock, tmp_path) -> None:
+def test_site_hides_a_withdrawal(log, log_key, registrar, clock, vault, tmp_path) -> None:
     """The site goes back to a copy of its log from before the withdrawal, and lets that grow."""
     log.append([given("anna"), given("ben")], registrar, clock)
-    copy = ConsentLog(tmp_path / "copy.sqlite", log_key)
-    copy.path.write_bytes(log.path.read_bytes())
+    shutil.copytree(log.location.parent, tmp_path / "copy")  # its high-water mark as well
+    copy = ConsentLog(tmp_path / "copy" / "log.sqlite", log_key, vault)
     log.append([withdrawn("ben")], registrar, clock)
     seen = open_tree_head(log.snapshot().tree_head, log_key.verifier)
 

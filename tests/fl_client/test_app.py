@@ -25,7 +25,7 @@ def ask(client_app, folder, kind, content):
 
 
 def break_key(folder):
-    (folder.folder / "site.key").chmod(0o644)
+    (folder.folder / "consent" / "keys" / "operator.key").chmod(0o644)
 
 
 def break_config(folder):

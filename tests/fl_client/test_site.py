@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from consent.attestation import open_attestation
 from consent.manifest import manifest_root
 from consent.model import Purpose
+from consent.model import Role as ConsentRole
 from core_model.config import PretrainConfig
 from core_model.protocol.messages import RefusalCode, Weighting, digest
 from core_model.schema import ParameterSchema, ParameterSpec, Role
@@ -144,7 +145,7 @@ def test_doctor(setting) -> None:
         "warning  consent to finetuning: 0 of 3"
         in run.invoke(app, ["check", str(folder.config)]).output
     )
-    (folder.folder / "site.key").chmod(0o644)
+    (folder.folder / "consent" / "keys" / "operator.key").chmod(0o644)
     bad = run.invoke(app, ["check", str(folder.config)])
     assert (bad.exit_code, "chmod 600" in bad.output) == (1, True)
 
@@ -157,12 +158,12 @@ def test_doctor_finds_aus_without_labels(setting) -> None:
     assert (found.exit_code, "[26]" in found.output) == (1, True)
 
 
-def test_doctor_can_forget(setting) -> None:
+def test_purge_deletes_rows_of_people_who_left(setting) -> None:
     folder, _ = setting
     kept = LocalState(folder.folder / "state", "earlier-run", "finetuning")
     rows = {"identity_head.weight": np.ones((2, 2), np.float32)}
     kept.save(rows, ("site-a-p0", "never-asked"))
-    done = run.invoke(app, ["forget", str(folder.config)])
+    done = run.invoke(app, ["purge", str(folder.config)])
     assert (done.exit_code, "of 1 people" in done.output) == (0, True)
     assert kept.subjects() == ("site-a-p0",)
 
@@ -182,7 +183,7 @@ def test_an_auditor_at_the_site_can_recompute_the_manifest(setting) -> None:
     folder, request = setting
     site = open_site(folder.config)
     update = run_round(request, site)
-    signed = open_attestation(update.attestation, folder.site_key.verifier)
+    signed = open_attestation(update.attestation, folder.keys[ConsentRole.OPERATOR].verifier)
     path = folder.folder / "state" / "test-run" / "manifests.jsonl"
     assert path.stat().st_mode & 0o777 == 0o600
     (line,) = path.read_text().splitlines()

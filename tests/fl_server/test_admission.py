@@ -19,7 +19,7 @@ def consent(attestation, **changes):
 
 UNFIT = {
     "the log was older at the start than the server knew": (
-        lambda a: consent(a, start_size=a.consent.start_size - 1), RefusalCode.LOG_NOT_GROWN),
+        lambda a: consent(a, start_size=a.consent.start_size - 2), RefusalCode.LOG_NOT_GROWN),
     "the log was longer at the start than at the end": (
         lambda a: consent(a, start_size=10**6), RefusalCode.LOG_NOT_GROWN),
     "fewer people than asked for": (

@@ -1,6 +1,7 @@
 """What leaves a site, seen on the wire; and what the server does with what should not."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from safetensors.numpy import load_file
 from consent.model import Purpose
 from core_model.protocol.messages import RefusalCode
 from fl_client.round import run_round
-from simulations.dishonest import sign_again
+from simulations.dishonest import hide_withdrawal, sign_again
 from simulations.loop import run_local, run_plain
 from tests.federation import write_federation, write_sites
 
@@ -209,16 +210,13 @@ def test_replayed_update_is_refused(tmp_path) -> None:
 def test_site_that_goes_back_behind_a_withdrawal_is_refused(tmp_path) -> None:
     """The site restores its consent log from before a withdrawal that the server has seen."""
     folders = write_sites(tmp_path)
-    log = folders["site-b"].folder / "consent.sqlite"
-    old = log.read_bytes()
+    before = tmp_path / "before"
+    shutil.copytree(folders["site-b"].folder / "consent", before)
     folders["site-b"].withdraw("site-b-p2", [Purpose.FINETUNING])
 
     def hiding(request, site):
         if site.site_id == "site-b" and request.plan.round == 2:
-            log.write_bytes(old)
-            request = dataclasses.replace(
-                request, plan=request.plan.model_copy(update={"tree_size": 0})
-            )
+            return hide_withdrawal(request, site, before)
         return run_round(request, site)
 
     coordinator = run_plain(write_federation(tmp_path, folders), folders, run=hiding)

@@ -1,13 +1,15 @@
 import contextlib
+from datetime import timedelta
 
 from safetensors import safe_open
 
-from consent.gate import ConsentGate
-from consent.model import Purpose
+from consent.model import ConsentKind, Grant, Purpose
+from consent.registry import Registry
 from core_model.protocol.messages import RefusalCode
 from fl_client import round as site_round
 from fl_client.local_state import LocalState
 from simulations.loop import run_plain
+from simulations.sites import now
 from tests.federation import write_federation, write_sites
 
 
@@ -118,18 +120,12 @@ def test_everyone_gone_is_a_refusal_and_the_others_go_on(tmp_path) -> None:
 
 
 def test_consent_that_expires_is_seen_without_an_event(tmp_path) -> None:
-    from datetime import timedelta
-
-    from consent.model import ConsentGiven
-    from simulations.sites import now
-
-    folder = write_sites(tmp_path)["site-a"]
+    consent = write_sites(tmp_path)["site-a"].consent
     end = now() + timedelta(days=1)
-    event = ConsentGiven(
-        subject_id="x", purposes=frozenset([Purpose.FINETUNING]), notice_sha256="0" * 64,
-        expires_at=end,
-    )  # fmt: skip
-    folder.log.append([event], folder.registrar, now)
-    assert ConsentGate(folder.log, now).rule(["x"], Purpose.FINETUNING).allowed == {"x"}
-    later = ConsentGate(folder.log, lambda: end)
-    assert later.rule(["x"], Purpose.FINETUNING).allowed == frozenset()
+    (notice,) = consent.state().notices["simulation"].versions[1].values()
+    consent.register(subject_id="x")
+    grant = Grant(purpose=Purpose.FINETUNING, expires_at=end)
+    consent.give("x", [grant], notice.event.ref, ConsentKind.EXPLICIT, "0" * 64)
+    assert consent.gate.rule(["x"], Purpose.FINETUNING).allowed == {"x"}
+    later = Registry.open(consent.folder, lambda: end)
+    assert later.gate.rule(["x"], Purpose.FINETUNING).allowed == frozenset()

@@ -1,13 +1,13 @@
 import pytest
 
-from consent.gate import ConsentGate
+from consent.errors import KeyFileError
 from consent.model import Purpose
 from core_model.data.recordings import Recording, read_recordings, write_recordings
 from core_model.settings_file import SettingsError
 from fl_client.config import load_site_config
 from fl_client.site import open_site
 from fl_server.config import load_federation
-from simulations.sites import now, site_at, write_site
+from simulations.sites import site_at, write_site
 from simulations.toml_text import to_toml
 from tests.federation import write_faces, write_federation, write_sites
 
@@ -24,7 +24,7 @@ def listing(tmp_path):
 
 def test_people_consent_to_fine_tuning_only_where_they_are_labelled(tmp_path, listing) -> None:
     folder = write_site(tmp_path / "s", "s", [listing], labelled_aus=(1, 2), seed=0)
-    gate, people = ConsentGate(folder.log, now), ["x-p0", "x-p1", "x-p2", "stranger"]
+    gate, people = folder.consent.gate, ["x-p0", "x-p1", "x-p2", "stranger"]
     assert gate.rule(people, Purpose.PRETRAINING).allowed == {"x-p0", "x-p1", "x-p2"}
     assert gate.rule(people, Purpose.FINETUNING).allowed == {"x-p0", "x-p1"}
 
@@ -40,7 +40,7 @@ def test_keys_follow_from_seed_and_name_and_only_the_owner_reads_them(tmp_path, 
     assert made["s", 0].enrolment() == again.enrolment()
     vkeys = {k for f in made.values() for k in (f.enrolment().key, f.enrolment().log_key)}
     assert len(vkeys) == 6
-    assert (again.folder / "site.key").stat().st_mode & 0o777 == 0o600
+    assert (again.folder / "consent" / "keys" / "operator.key").stat().st_mode & 0o777 == 0o600
 
 
 def test_site_opens_and_an_existing_one_is_left_as_it_stands(tmp_path, listing) -> None:
@@ -50,13 +50,13 @@ def test_site_opens_and_an_existing_one_is_left_as_it_stands(tmp_path, listing) 
     assert (config.caps.min_subjects, config.caps.purposes) == (2, ("finetuning",))
     assert open_site(folder.config).key.verifier.vkey == folder.enrolment().key
     folder.withdraw("x-p0", [Purpose.FINETUNING])
-    with pytest.raises(FileExistsError):
+    with pytest.raises(KeyFileError):
         write_site(tmp_path / "s", "s", [listing], labelled_aus=(1,), seed=0)
     same = site_at(tmp_path / "s", "s", [listing], labelled_aus=(1,), seed=0)
-    assert ConsentGate(same.log, now).rule(["x-p0"], Purpose.FINETUNING).allowed == frozenset()
+    assert same.consent.gate.rule(["x-p0"], Purpose.FINETUNING).allowed == frozenset()
     (tmp_path / "s" / "site.toml").unlink()  # as if writing had been interrupted
     anew = site_at(tmp_path / "s", "s", [listing], labelled_aus=(1,), seed=0)
-    assert ConsentGate(anew.log, now).rule(["x-p0"], Purpose.FINETUNING).allowed == {"x-p0"}
+    assert anew.consent.gate.rule(["x-p0"], Purpose.FINETUNING).allowed == {"x-p0"}
 
 
 def test_written_federation_reads_as_it_was(tmp_path) -> None:

@@ -1,0 +1,165 @@
+"""A witness over HTTP, and how a log asks one (C2SP tlog-witness). On loopback by default.
+
+Put a proxy with TLS before it to serve others; requests prove themselves by the log's signature.
+"""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from socketserver import BaseServer
+from typing import Any
+from urllib.parse import urlsplit
+
+from consent.cosignature import WitnessKey, open_cosigned
+from consent.errors import BadSignatureError, MalformedError, WitnessError
+from consent.keys import VerifierKey
+from consent.log import LogSnapshot
+from consent.witness import MAX_REQUEST_BYTES, make_request
+from consent.witness_store import Witness
+
+TIMEOUT_S = 10.0
+MAX_THREADS = 32
+MAX_ANSWER_BYTES = 65_536
+
+
+class WitnessServer(ThreadingHTTPServer):
+    """Serves ``POST /add-checkpoint`` and ``GET /<SHA-256 of a log's name>/checkpoint``."""
+
+    daemon_threads = True
+
+    def __init__(self, address: tuple[str, int], witness: Witness) -> None:
+        super().__init__(address, _Handler)
+        self.witness = witness
+        self._free = threading.BoundedSemaphore(MAX_THREADS)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start a thread for a connection, or close it while there are too many."""
+        if self._free.acquire(timeout=TIMEOUT_S):
+            super().process_request(request, client_address)
+        else:
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve one connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing: an error may hold what a stranger sent."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "omote-witness", ""
+    timeout = TIMEOUT_S
+
+    def do_POST(self) -> None:
+        length = self.headers.get("Content-Length", "")
+        if self.path != "/add-checkpoint":
+            self._answer(HTTPStatus.NOT_FOUND, "no such page\n", close=True)
+        elif not length.isdecimal():
+            self._answer(HTTPStatus.LENGTH_REQUIRED, "a Content-Length is needed\n", close=True)
+        elif len(length) > 9 or int(length) > MAX_REQUEST_BYTES:
+            self._answer(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too large\n", close=True)
+        else:
+            self._add_checkpoint(self.rfile.read(int(length)))
+
+    def do_GET(self) -> None:
+        note = None
+        parts = self.path.split("/")
+        if len(parts) == 3 and parts[2] == "checkpoint":
+            note = _witness_of(self.server).last_note(parts[1])
+        if note is None:
+            self._answer(HTTPStatus.NOT_FOUND, "no such page\n")
+        else:
+            self._answer(HTTPStatus.OK, note)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+        """Log nothing: names of sites and addresses stay out of log files."""
+
+    def _add_checkpoint(self, body: bytes) -> None:
+        try:
+            self._answer(HTTPStatus.OK, _witness_of(self.server).add_checkpoint(body))
+        except WitnessError as e:
+            kind = "text/x.tlog.size" if e.status == HTTPStatus.CONFLICT else "text/plain"
+            self._answer(HTTPStatus(e.status), e.body, kind)
+
+    def _answer(
+        self, status: HTTPStatus, text: str, kind: str = "text/plain", *, close: bool = False
+    ) -> None:
+        data = text.encode()
+        self.send_response(status)
+        self.send_header(
+            "Content-Type", kind if kind != "text/plain" else "text/plain; charset=utf-8"
+        )
+        self.send_header("Content-Length", str(len(data)))
+        if close:  # the body was not read: the connection cannot go on
+            self.send_header("Connection", "close")
+            self.close_connection = True
+        self.end_headers()
+        self.wfile.write(data)
+
+
+def ask_witness(
+    url: str, snapshot: LogSnapshot, log_key: VerifierKey, witness: WitnessKey
+) -> tuple[str, int]:
+    """Have a tree head cosigned.
+
+    Args:
+        url: The witness's prefix, without ``/add-checkpoint``.
+        snapshot: The log.
+        log_key: The log's public key.
+        witness: Whose cosignature is expected.
+
+    Returns:
+        The note with the cosignature, and its unix time.
+
+    Raises:
+        WitnessError: It refuses; 409 once more means that it saw a log that this one does not
+            extend.
+        BadSignatureError: Its answer is not its cosignature.
+        OSError: It cannot be reached.
+    """
+    old_size = 0
+    for _ in range(2):  # the first answer may tell which size it saw last
+        if old_size > snapshot.size:
+            raise WitnessError(409, f"it has seen {old_size} entries, this log has {snapshot.size}")
+        proof = snapshot.consistency_proof(old_size)
+        request = make_request(old_size, proof, snapshot.tree_head)
+        status, text = _post(url, request.body())
+        if status == HTTPStatus.OK:
+            note = snapshot.tree_head + text
+            _, times = open_cosigned(note, [log_key], [witness])
+            if witness not in times:
+                raise BadSignatureError(f"{witness.name} answered without its cosignature")
+            return note, times[witness]
+        if status != HTTPStatus.CONFLICT or not text.strip().isdecimal() or old_size:
+            break
+        old_size = int(text)
+    raise WitnessError(status, text[:200])
+
+
+def _post(url: str, body: bytes) -> tuple[int, str]:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise MalformedError("expected the URL of a witness, http:// or https://")
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection = kind(parts.hostname, parts.port, timeout=TIMEOUT_S)
+    try:
+        connection.request("POST", parts.path.rstrip("/") + "/add-checkpoint", body)
+        answer = connection.getresponse()
+        return answer.status, answer.read(MAX_ANSWER_BYTES).decode("utf-8", errors="replace")
+    except http.client.HTTPException as e:
+        raise OSError("the witness does not speak HTTP") from e
+    finally:
+        connection.close()
+
+
+def _witness_of(server: BaseServer) -> Witness:
+    assert isinstance(server, WitnessServer)
+    return server.witness
