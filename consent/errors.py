@@ -14,6 +14,7 @@
   * WitnessError              a witness refuses a tree head; has a ``status``
   * AttestationError          an attestation does not fit the round it came with; has a ``code``
   * ConsentChangedError       consent ended while its data was in use
+  * DeniedError               the rules deny it
 """
 
 from __future__ import annotations
@@ -86,3 +87,7 @@ class AttestationError(ConsentError):
 
 class ConsentChangedError(ConsentError):
     """Consent ended while its data was in use. Tells how many people, never who."""
+
+
+class DeniedError(ConsentError):
+    """The rules deny it."""

@@ -74,6 +74,16 @@ class LogSnapshot:
         with self._store.transaction() as tx:
             return [body for _, body in tx.entries(start, min(stop, self.size))]
 
+    def opening(self, index: int) -> Opening | None:
+        """Return what entry ``index`` commits to; None if it was erased or there is no vault.
+
+        Raises:
+            LogDamagedError: It is not what the entry committed to.
+        """
+        with self._store.transaction() as tx:
+            sealed = next((Sealed(o, b) for _, o, b in tx.openings(index, index + 1)), None)
+            return self._unseal(index, sealed, parse_entry(tx.entry(index)).commit)
+
     def nodes(self, level: int, start: int, stop: int) -> list[bytes]:
         """Return the hashes of some full subtrees of ``2**level`` entries."""
         if level == 0:
@@ -98,14 +108,16 @@ class LogSnapshot:
             return merkle.inclusion_proof(tx.node, index, self.size)
 
     def _open(self, seq: int, sealed: Sealed | None, commit: str) -> ConsentEvent | None:
+        opening = self._unseal(seq, sealed, commit)
+        return None if opening is None else opening.event
+
+    def _unseal(self, seq: int, sealed: Sealed | None, commit: str) -> Opening | None:
         if sealed is None or self._vault is None:
             return None
         opening = self._vault.unseal(seq, sealed)
-        if opening is None:
-            return None
-        if opening.commitment() != commit:
+        if opening is not None and opening.commitment() != commit:
             raise LogDamagedError(f"entry {seq}: its opening is not what it committed to")
-        return opening.event
+        return opening
 
 
 class ConsentLog:

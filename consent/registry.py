@@ -228,16 +228,30 @@ class Registry:
         Raises:
             RecordError: The person is registered, or asked never to be again.
         """
+        event = self.registration(outside_id, relation, jurisdiction, adult_from, subject_id)
+        self.append([event], Role.REGISTRAR)
+        return event.subject_id
+
+    def registration(
+        self,
+        outside_id: str | None,
+        relation: Relation,
+        jurisdiction: str,
+        adult_from: date | None = None,
+        subject_id: str | None = None,
+    ) -> SubjectRegistered:
+        """Return the event that ``register`` would append, for those who append many at once.
+
+        Raises:
+            RecordError: The person asked never to be registered again.
+        """
         tag = None if outside_id is None else self._vault.tag(outside_id)
         if tag is not None and self._vault.is_suppressed(tag):
             raise RecordError("this person was erased and asked not to be registered again")
-        new = subject_id or secrets.token_hex(16)
-        event = SubjectRegistered(
-            subject_id=new, tag=tag, relation=relation, jurisdiction=jurisdiction,
-            adult_from=adult_from,
+        return SubjectRegistered(
+            subject_id=subject_id or secrets.token_hex(16), tag=tag, relation=relation,
+            jurisdiction=jurisdiction, adult_from=adult_from,
         )  # fmt: skip
-        self.append([event], Role.REGISTRAR)
-        return new
 
     def link_guardian(self, subject_id: str, guardian_id: str, evidence: str) -> int:
         """Record that a registered person was shown to be a minor's guardian."""

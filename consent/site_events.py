@@ -106,6 +106,7 @@ class PolicyDecided(Event):
     policy: str = Field(pattern=SHA256)
     verdict: Literal["allow", "review", "deny"]
     rules: tuple[str, ...]
+    declared: str = ""  # the declaration itself, as canonical JSON
 
 
 class EvidenceAdded(Event):
