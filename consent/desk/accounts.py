@@ -1,12 +1,9 @@
-"""Who may sign in at the desk. Passwords are kept as argon2id hashes, in a file only its owner reads."""
+"""Who may sign in at the desk. Passwords are argon2id hashes, in a file only its owner can read."""
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import secrets
-import stat
 import threading
 from pathlib import Path
 
@@ -14,7 +11,8 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from consent.errors import AccountsError
+from consent import private_file
+from consent.errors import AccountsError, KeyFileError
 
 MIN_PASSWORD_CHARS = 12
 MAX_PASSWORD_CHARS = 1024  # hashing a longer one would only cost time
@@ -23,7 +21,7 @@ _HASHER = PasswordHasher()  # argon2id with the parameters of RFC 9106
 
 
 class _File(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
     v: int = 1
     accounts: dict[str, str]  # name: argon2id hash
 
@@ -46,7 +44,7 @@ class Accounts:
         return tuple(sorted(_load(self.path)))
 
     def is_right(self, name: str, password: str) -> bool:
-        """Tell whether name and password belong together, in a time that does not tell which fails."""
+        """Tell whether name and password belong together; the time it takes does not tell more."""
         hashed = _load(self.path).get(name)
         with self._one_at_a_time:
             try:
@@ -89,25 +87,16 @@ def remove_account(path: Path, name: str) -> None:
 
 def _load(path: Path) -> dict[str, str]:
     try:
-        mode = path.stat().st_mode
-        data = path.read_bytes()
-    except OSError as e:
-        raise AccountsError(
-            f"{path}: cannot be read ({e.strerror}); make it with: omote-consent desk-user add NAME"
-        ) from e
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise AccountsError(f"{path} can be read by others; run: chmod 600 {path}")
-    try:
-        return _File.model_validate(json.loads(data)).accounts
-    except (ValueError, ValidationError):  # its text would hold the hashes
-        raise AccountsError(f"{path}: not a file of desk accounts") from None
+        return _File.model_validate_json(private_file.read(path)).accounts
+    except KeyFileError as e:
+        raise AccountsError(f"{e}. New accounts: omote-consent desk-user add NAME") from e
+    except ValidationError as e:
+        raise AccountsError(f"{path}: not a file of desk accounts") from e
 
 
 def _save(path: Path, accounts: dict[str, str]) -> None:
-    beside = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
-    handle = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as f:
-        f.write(json.dumps(_File(accounts=accounts).model_dump(), indent=1) + "\n")
-        f.flush()
-        os.fsync(f.fileno())
-    beside.replace(path)
+    data = _File(accounts=accounts).model_dump_json(indent=1).encode() + b"\n"
+    if path.exists():
+        private_file.replace(path, data)
+    else:
+        private_file.write_new(path, data)

@@ -10,7 +10,7 @@ from typing import Literal
 from starlette.datastructures import FormData, UploadFile
 
 from consent.desk.views import NoticeView, PersonView
-from consent.desk.web import BadFormError, text_of
+from consent.desk.web import BadFormError
 from consent.model import ConsentKind, Purpose
 
 TERMS = (6, 12, 24, 36)  # months; Illinois allows no more than 36
@@ -78,7 +78,7 @@ def read_scan(form: FormData, t: Mapping[str, str]) -> str | None:
     if not scan.file.read(16).startswith(_SCANS):
         raise BadFormError(t["scan_help"])
     scan.file.seek(0)
-    return hashlib.file_digest(scan.file, "sha256").hexdigest()
+    return hashlib.sha256(scan.file.read()).hexdigest()
 
 
 def _lacking(filled: Filled, person: PersonView, t: Mapping[str, str]) -> dict[str, str]:

@@ -80,7 +80,7 @@ def _on_http_error(request: Request, error: Exception) -> Response:
     return _error_page(request, error.status_code, text)
 
 
-def _on_nobody(request: Request, error: Exception) -> Response:
+def _on_nobody(request: Request, _: Exception) -> Response:
     had_cookie = desk_of(request).cookie in request.cookies and request.url.path != "/"
     return go("/login?why=ended" if had_cookie else "/login")
 

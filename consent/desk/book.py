@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
+import logging
 import secrets
 import threading
 from collections.abc import Mapping
@@ -18,6 +18,7 @@ from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
+from consent import private_file
 from consent.desk.session import Clock
 from consent.desk.views import (
     EntryView,
@@ -30,11 +31,16 @@ from consent.desk.views import (
     today_view,
 )
 from consent.envelope import canonical_json
+from consent.errors import HookError
 from consent.events import ConsentEvent
+from consent.hooks import after_withdrawal
 from consent.model import ConsentKind, Grant, Purpose, Relation, Role
+from consent.receipt_page import render_page
+from consent.receipts import issue
 from consent.registry import Registry
 from consent.subject_events import ConsentGiven, ConsentRefused
 
+log = logging.getLogger("omote.desk")
 EVIDENCE = "evidence"  # folder of answer sheets, beside the log
 
 
@@ -83,6 +89,7 @@ class Book:
         self._clock = clock
         self._lock = threading.Lock()
         self.site = registry.site
+        self.needs_clean_up = False
 
     def now(self) -> datetime:
         """The time at the desk, in its own zone."""
@@ -160,6 +167,28 @@ class Book:
         with self._lock:
             return self._registry.withdraw(subject_id, purposes)
 
+    def receipt(self, subject_id: str, index: int, language: str) -> str:
+        """Return the signed receipt of an entry, as a page to print.
+
+        Raises:
+            RecordError: Entry ``index`` is not an answer of this person.
+        """
+        with self._lock:
+            receipt = issue(self._registry, subject_id, index)
+        return render_page(receipt, language)
+
+    def clean_up(self) -> None:
+        """Run what the site does at once after a withdrawal. It can take minutes.
+
+        ``needs_clean_up`` tells from then on whether it went wrong.
+        """
+        try:
+            after_withdrawal(self._folder)
+            self.needs_clean_up = False
+        except HookError as e:
+            self.needs_clean_up = True
+            log.error("%s", e)  # names a program, no person
+
     def link_guardian(self, subject_id: str, guardian_id: str, evidence: str) -> None:
         """Write that someone was shown to be a minor's guardian."""
         with self._lock:
@@ -187,11 +216,7 @@ class Book:
         digest = hashlib.sha256(body).hexdigest()
         folder = self._folder / EVIDENCE
         folder.mkdir(mode=0o700, exist_ok=True)
-        handle = os.open(folder / f"{digest}.json", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "wb") as f:
-            f.write(body)
-            f.flush()
-            os.fsync(f.fileno())
+        private_file.write_new(folder / f"{digest}.json", body)
         return digest
 
 

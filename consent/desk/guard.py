@@ -66,7 +66,7 @@ class Guard:
             await answer.instead("The form is too large.", 413, scope, receive)
         except Exception as e:  # noqa: BLE001 - whatever it is, its message must not be logged
             last = traceback.extract_tb(e.__traceback__)[-1]
-            log.error("%s at %s:%s", type(e).__name__, last.filename, last.lineno)  # noqa: TRY400
+            log.error("%s at %s:%s", type(e).__name__, last.filename, last.lineno)
             await answer.instead("Something went wrong. Nothing was sent.", 500, scope, receive)
 
     def _refusal(self, method: str, headers: Headers) -> PlainTextResponse | None:
@@ -102,7 +102,7 @@ class _Answer:
             self._begun = True
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
-                headers[name] = value
+                headers.setdefault(name, value)
             if self._tls:
                 headers["Strict-Transport-Security"] = "max-age=31536000"
         await self._send(message)

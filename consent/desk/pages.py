@@ -20,6 +20,7 @@ from consent.desk.web import (
     checked_form,
     go,
     language_of,
+    signed_in_form,
     text_of,
 )
 from consent.model import Relation
@@ -50,9 +51,9 @@ def sign_in(
     account, password = text_of(form, "account"), form.get("password", "")
     if wait_s := desk.throttle.wait_s(account):
         message = t["wait_login"].format(seconds=wait_s)
-        response = desk.draw(request, "login.html", status=429, message=message, is_error=True)
-        response.headers["Retry-After"] = str(wait_s)
-        return response
+        page = desk.draw(request, "login.html", status=429, message=message, is_error=True)
+        page.headers["Retry-After"] = str(wait_s)
+        return page
     if not isinstance(password, str) or not desk.accounts.is_right(account, password):
         desk.throttle.wrong(account)
         message = t["wrong_login"]
@@ -64,14 +65,12 @@ def sign_in(
     return response
 
 
-@router.post("/logout")
-def sign_out(request: Request, desk: Desked, session: SignedIn, form: Form) -> Response:
+@router.post("/logout", dependencies=[Depends(signed_in_form)])
+def sign_out(request: Request, desk: Desked) -> Response:
     """End the session, here and not only in the browser."""
     desk.sessions.end(request.cookies.get(desk.cookie))
     response = go("/login?why=out")
-    response.delete_cookie(
-        desk.cookie, path="/", httponly=True, samesite="strict", secure=desk.tls
-    )
+    response.delete_cookie(desk.cookie, path="/", httponly=True, samesite="strict", secure=desk.tls)
     return response
 
 
@@ -153,6 +152,7 @@ def _today(request: Request, desk: Desked, session: SignedIn, error: str) -> Res
         session=session,
         status=422 if error else 200,
         day=desk.book.today(),
+        needs_clean_up=desk.book.needs_clean_up,
         error=error,
         handle=lambda subject_id: session.handle_of(Person(subject_id, None)),
     )

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Request
-from fastapi.responses import Response
+from collections.abc import Mapping
 
-from consent.desk.answers import ASSENTS, KINDS, TERMS, Filled, read_answers, read_scan
+from fastapi import APIRouter, Request
+from fastapi.responses import HTMLResponse, Response
+from starlette.background import BackgroundTask
+
+from consent.desk.answers import ASSENTS, KINDS, TERMS, Filled, read_answers
 from consent.desk.book import Answers, Question, in_months
 from consent.desk.session import Session
 from consent.desk.texts import LANGUAGES
@@ -23,9 +26,13 @@ from consent.desk.web import (
     language_of,
     text_of,
 )
+from consent.errors import RecordError
 from consent.model import ConsentKind, Purpose
 
 router = APIRouter(prefix="/person/{handle}")
+RECEIPT_POLICY = (  # the page is one file with its own style, so that it can be sent and kept
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; frame-ancestors 'none'"
+)
 
 
 @router.get("")
@@ -65,13 +72,14 @@ def answer(request: Request, desk: Desked, session: SignedIn, who: Who, form: Fo
     else:
         answers = _answers(desk, shown, filled, session.account, t)
         index = desk.book.record(who.subject_id, answers)
-    return go(f"/person/{who.handle}/entry/{index}")
+    response = go(f"/person/{who.handle}/entry/{index}")
+    if not is_later and not all(filled.answers.values()):  # a refusal takes back what was given
+        response.background = BackgroundTask(desk.book.clean_up)
+    return response
 
 
 @router.get("/entry/{index}")
-def entry(
-    request: Request, desk: Desked, session: SignedIn, who: Who, index: int
-) -> Response:
+def entry(request: Request, desk: Desked, session: SignedIn, who: Who, index: int) -> Response:
     """Show the confirmation of one answer, to be printed."""
     try:
         found = desk.book.entry(who.subject_id, index)
@@ -80,6 +88,16 @@ def entry(
     return desk.draw(
         request, "entry.html", session=session, who=who, entry=found, head=desk.book.head()
     )
+
+
+@router.get("/entry/{index}/receipt")
+def receipt(request: Request, desk: Desked, who: Who, index: int) -> Response:
+    """Show the signed receipt of one entry, with its proof."""
+    try:
+        page = desk.book.receipt(who.subject_id, index, language_of(request))
+    except RecordError as e:
+        raise GoneError from e
+    return HTMLResponse(page, headers={"Content-Security-Policy": RECEIPT_POLICY})
 
 
 @router.get("/withdraw")
@@ -97,12 +115,16 @@ def withdraw(request: Request, desk: Desked, session: SignedIn, who: Who, form: 
     offered = desk.book.person(who.subject_id).withdrawable
     chosen = tuple(p for p in offered if p.value in form.getlist("purpose"))
     if not chosen:
-        error = desk.texts[language_of(request)]["withdraw_pick" if offered else "nothing_to_withdraw"]
+        error = desk.texts[language_of(request)][
+            "withdraw_pick" if offered else "nothing_to_withdraw"
+        ]
         return _withdraw(request, desk, session, who, (), error)
     if not session.take_form(text_of(form, "form")):
         return go(f"/person/{who.handle}")
     index = desk.book.withdraw(who.subject_id, chosen)
-    return go(f"/person/{who.handle}/entry/{index}")
+    response = go(f"/person/{who.handle}/entry/{index}")
+    response.background = BackgroundTask(desk.book.clean_up)
+    return response
 
 
 def _choose(desk: Desk, request: Request, key: str) -> NoticeView:
@@ -170,7 +192,7 @@ def _withdraw(
 
 
 def _answers(
-    desk: Desk, shown: NoticeView, filled: Filled, account: str, t: dict[str, str]
+    desk: Desk, shown: NoticeView, filled: Filled, account: str, t: Mapping[str, str]
 ) -> Answers:
     return Answers(
         notice=shown,

@@ -1,4 +1,4 @@
-"""Who is signed in, until when, and how often one may guess. Kept in memory: a restart signs all out.
+"""Who is signed in, until when, and how often one may guess. In memory: a restart signs all out.
 
 Nothing of a person is in an address: a page of a person has a random handle that only its session
 knows.

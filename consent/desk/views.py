@@ -23,6 +23,7 @@ ATTENTION = {
     Status.NEEDS_GUARDIAN,
     Status.NEEDS_OWN_CONSENT,
     Status.EXHAUSTED,
+    Status.ELSEWHERE,
     Status.EXPIRED,
 }
 RECENTLY = timedelta(days=30)  # consent that ended longer ago needs nobody's attention

@@ -127,9 +127,7 @@ async def checked_form(request: Request) -> FormData:
     return form
 
 
-async def signed_in_form(
-    request: Request, _: Annotated[Session, Depends(signed_in)]
-) -> FormData:
+async def signed_in_form(request: Request, _: Annotated[Session, Depends(signed_in)]) -> FormData:
     """The same, read only if somebody is signed in."""
     return await checked_form(request)
 
