@@ -47,6 +47,8 @@ def desk(
 ) -> None:
     """Serve the desk on this machine, until Ctrl+C. Sign in with an account of desk-user."""
     is_tls = tls_cert is not None and tls_key is not None
+    if is_tls != (tls_cert is not None or tls_key is not None):
+        _stop("TLS needs both --tls-cert and --tls-key", EXIT_USAGE)
     if problem := _problem(listen, name or [], is_exposed=expose, is_tls=is_tls):
         _stop(problem, EXIT_USAGE)
     try:

@@ -38,6 +38,7 @@ ERRORS: dict[type[Exception], tuple[int, str]] = {
     BadFormError: (400, "error_400"),
     RequestValidationError: (400, "error_400"),  # its own answer would repeat what was typed
     ConsentError: (500, "error_log"),
+    Exception: (500, "error_desk"),  # the guard tells the log its kind and place
 }
 
 
@@ -69,7 +70,7 @@ def _file(name: str, media_type: str) -> Callable[[], Response]:
 
 def _on_error(request: Request, error: Exception) -> Response:
     status, text = next(found for kind, found in ERRORS.items() if isinstance(error, kind))
-    if status == 500:
+    if text == "error_log":
         log.error("the consent log did not take an entry: %s", type(error).__name__)
     return _error_page(request, status, text)
 

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 log = logging.getLogger("omote.desk")
 MAX_FORM_BYTES = 65_536
 MAX_UPLOAD_BYTES = 20_971_520  # a scan of a signed form
+TOO_LARGE = "The form is too large."
 UPLOAD_TYPE = "multipart/form-data"
 HEADERS = {
     # Own style sheet and the one script that opens the print dialogue; nothing from elsewhere.
@@ -58,16 +59,15 @@ class Guard:
         headers = Headers(scope=scope)
         refusal = self._refusal(scope["method"], headers)
         if refusal is not None:
-            await refusal(scope, receive, answer.send)
+            await refusal(scope, receive, answer.send_own)
             return
         try:
-            await self._app(scope, _limited(receive, _limit(headers)), answer.send)
+            await self._app(scope, _limited(receive, _limit(headers), answer), answer.send)
         except _TooLargeError:
-            await answer.instead("The form is too large.", 413, scope, receive)
+            await PlainTextResponse(TOO_LARGE, 413)(scope, receive, answer.send_own)
         except Exception as e:  # noqa: BLE001 - whatever it is, its message must not be logged
             last = traceback.extract_tb(e.__traceback__)[-1]
             log.error("%s at %s:%s", type(e).__name__, last.filename, last.lineno)
-            await answer.instead("Something went wrong. Nothing was sent.", 500, scope, receive)
 
     def _refusal(self, method: str, headers: Headers) -> PlainTextResponse | None:
         # (1) asked for by a name of ours: a foreign name that points here is DNS rebinding
@@ -85,21 +85,24 @@ class Guard:
             # (3) no larger than a form of ours
             length = headers.get("content-length", "0")
             if not length.isdecimal() or int(length) > _limit(headers):
-                return PlainTextResponse("The form is too large.", 413)
+                return PlainTextResponse(TOO_LARGE, 413)
         return None
 
 
 class _Answer:
-    """Sends an answer with our headers; knows whether it has begun."""
+    """Sends an answer with our headers."""
 
     def __init__(self, send: Send, *, tls: bool) -> None:
         self._send = send
         self._tls = tls
-        self._begun = False
+        self.is_taken_over = False  # what the application still sends is dropped
 
     async def send(self, message: Message) -> None:
+        if not self.is_taken_over:
+            await self.send_own(message)
+
+    async def send_own(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._begun = True
             headers = MutableHeaders(scope=message)
             for name, value in HEADERS.items():
                 headers.setdefault(name, value)
@@ -107,17 +110,13 @@ class _Answer:
                 headers["Strict-Transport-Security"] = "max-age=31536000"
         await self._send(message)
 
-    async def instead(self, text: str, status: int, scope: Scope, receive: Receive) -> None:
-        if not self._begun:
-            await PlainTextResponse(text, status)(scope, receive, self.send)
-
 
 def _limit(headers: Headers) -> int:
     is_upload = headers.get("content-type", "").startswith(UPLOAD_TYPE)
     return MAX_UPLOAD_BYTES if is_upload else MAX_FORM_BYTES
 
 
-def _limited(receive: Receive, limit: int) -> Receive:
+def _limited(receive: Receive, limit: int, answer: _Answer) -> Receive:
     num_bytes = 0
 
     async def counted() -> Message:
@@ -125,6 +124,7 @@ def _limited(receive: Receive, limit: int) -> Receive:
         message = await receive()
         num_bytes += len(message.get("body", b""))
         if num_bytes > limit:
+            answer.is_taken_over = True
             raise _TooLargeError
         return message
 

@@ -51,18 +51,23 @@ def show(request: Request, desk: Desked, session: SignedIn, who: Who) -> Respons
 @router.get("/ask")
 def ask(request: Request, desk: Desked, session: SignedIn, who: Who, notice: str = "") -> Response:
     """Show a notice, and a question for each of its purposes."""
+    if not desk.book.person(who.subject_id).can_be_asked:
+        return go(f"/person/{who.handle}")
     return _ask(request, desk, session, who, _choose(desk, request, notice), Filled())
 
 
 @router.post("/ask")
 def answer(request: Request, desk: Desked, session: SignedIn, who: Who, form: Form) -> Response:
     """Record what was answered: every question, or that nothing was answered yet."""
+    person = desk.book.person(who.subject_id)
+    if not person.can_be_asked:
+        return go(f"/person/{who.handle}")
     shown = _choose(desk, request, text_of(form, "notice"))
     t = desk.texts[_language(shown, request)]
     if shown.ref.sha256 != text_of(form, "sha256"):
         return _ask(request, desk, session, who, shown, Filled(), t["notice_changed"])
     is_later = bool(text_of(form, "later"))
-    filled = read_answers(form, desk.book.person(who.subject_id), shown, t)
+    filled = read_answers(form, person, shown, t)
     if not is_later and not filled.is_good:
         return _ask(request, desk, session, who, shown, filled)
     if not session.take_form(text_of(form, "form")):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
@@ -73,6 +73,11 @@ class PersonView:
     def lacks_guardian(self) -> bool:
         """Can this minor not answer yet, because nobody may answer with them?"""
         return self.is_minor and not self.guardians
+
+    @property
+    def can_be_asked(self) -> bool:
+        """May a notice be put to this person?"""
+        return not self.is_erased and not self.lacks_guardian
 
 
 @dataclass(frozen=True)
@@ -158,25 +163,28 @@ def entry_view(state: State, subject_id: str, index: int) -> EntryView:
     first = near[0]
     match first.event:
         case ConsentGiven(grants=grants, notice=notice):
-            agreed = tuple((g.purpose, g.expires_at) for g in grants)
+            ends = {g.purpose: g.expires_at for g in grants}
+            agreed = tuple((p, ends[p]) for p in in_order(ends))
             both = len(near) == 2 and near[1].time == first.time
             if both and isinstance(refusal := near[1].event, ConsentRefused):
                 indices = (index, index + 1)
-                return EntryView(indices, first.time, agreed, refusal.purposes, notice=notice)
+                return EntryView(
+                    indices, first.time, agreed, in_order(refusal.purposes), notice=notice
+                )
             return EntryView((index,), first.time, agreed, notice=notice)
         case ConsentRefused(purposes=purposes, notice=notice):
-            return EntryView((index,), first.time, refused=purposes, notice=notice)
+            return EntryView((index,), first.time, refused=in_order(purposes), notice=notice)
         case ConsentWithdrawn(purposes=purposes):
-            return EntryView((index,), first.time, withdrawn=purposes)
+            return EntryView((index,), first.time, withdrawn=in_order(purposes))
         case ConsentRequested(purposes=purposes, notice=notice):
-            return EntryView((index,), first.time, asked=purposes, notice=notice)
+            return EntryView((index,), first.time, asked=in_order(purposes), notice=notice)
     raise KeyError(index)
 
 
 def notice_views(state: State) -> tuple[NoticeView, ...]:
     """Return the newest version of every notice, in each of its languages."""
     return tuple(
-        NoticeView(found.event.notice, found.event.text, found.event.purposes)
+        NoticeView(found.event.notice, found.event.text, in_order(found.event.purposes))
         for notice in state.notices.values()
         for found in notice.versions[notice.latest].values()
     )
@@ -214,6 +222,11 @@ def today_view(state: State, at: datetime, midnight: datetime) -> TodayView:
     return view
 
 
+def in_order(purposes: Iterable[Purpose]) -> tuple[Purpose, ...]:
+    """Purposes in the order in which people are asked."""
+    return tuple(sorted(purposes, key=list(Purpose).index))
+
+
 def _row(state: State, subject: SubjectState, purpose: Purpose, at: datetime) -> PurposeRow:
     decision = decide(state, subject.subject_id, purpose, at)
     answer = subject.answers.get(purpose)
@@ -234,7 +247,7 @@ def _history(subject: SubjectState) -> Iterator[HistoryLine]:
     printable = ConsentGiven | ConsentRefused | ConsentWithdrawn | ConsentRequested
     for entry in reversed(subject.history):
         what = entry.event.model_dump(include={"type"})["type"].replace(".", "_")
-        purposes = tuple(getattr(entry.event, "purposes", ()))
+        purposes = in_order(getattr(entry.event, "purposes", ()))
         yield HistoryLine(
             entry.index, entry.time, what, purposes, isinstance(entry.event, printable)
         )
