@@ -83,6 +83,7 @@ def desk(
         server_header=False,
         proxy_headers=False,
         limit_concurrency=64,
+        timeout_graceful_shutdown=3,  # a browser keeps its connection open
     )
 
 

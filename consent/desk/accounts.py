@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import threading
+from functools import cache
 from pathlib import Path
 
 from argon2 import PasswordHasher
@@ -36,7 +37,7 @@ class Accounts:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._one_at_a_time = threading.Lock()  # a hash takes 64 MiB
-        self._of_nobody = _HASHER.hash(secrets.token_urlsafe(16))
+        _hash_of_nobody()
         self.names()
 
     def names(self) -> tuple[str, ...]:
@@ -48,7 +49,7 @@ class Accounts:
         hashed = _load(self.path).get(name)
         with self._one_at_a_time:
             try:
-                _HASHER.verify(hashed or self._of_nobody, password[: MAX_PASSWORD_CHARS + 1])
+                _HASHER.verify(hashed or _hash_of_nobody(), password[: MAX_PASSWORD_CHARS + 1])
             except (VerificationError, InvalidHashError):
                 return False
         return hashed is not None
@@ -83,6 +84,12 @@ def remove_account(path: Path, name: str) -> None:
     if name not in accounts:
         raise AccountsError("there is no such account")
     _save(path, {n: h for n, h in accounts.items() if n != name})
+
+
+@cache
+def _hash_of_nobody() -> str:
+    """Checked for a name that has no account, so that it takes as long."""
+    return _HASHER.hash(secrets.token_urlsafe(16))
 
 
 def _load(path: Path) -> dict[str, str]:

@@ -4,9 +4,7 @@ import pytest
 from fastapi.routing import APIRoute
 
 from consent.desk import guardian_pages, pages, person_pages
-
 from tests.consent.desk.conftest import ACCOUNT, HOST, OUTSIDE_ID, PASSWORD, SOME, Visitor
-
 
 ROUTES = [
     route
