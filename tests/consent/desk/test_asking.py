@@ -278,9 +278,10 @@ def test_the_receipt_and_the_confirmation_name_the_entry_and_the_tree_head(
 
 
 def test_no_page_shows_the_entry_of_someone_else(registrar_at_desk, registry) -> None:
-    page = registrar_at_desk.answer(registrar_at_desk.register("P-1"), **SOME)
-    index = page.url.path.rpartition("/")[2]
-    other = registrar_at_desk.register("P-2")
+    person, other = registrar_at_desk.register("P-1"), registrar_at_desk.register("P-2")
+    page = registrar_at_desk.answer(person, **SOME)
+    index = int(page.url.path.rpartition("/")[2])
+    assert registrar_at_desk.get(f"{person}/entry/{index - 1}").status_code == 404  # of the other
     assert registrar_at_desk.get(f"{other}/entry/{index}").status_code == 404
     assert registrar_at_desk.get(f"{other}/entry/{index}/receipt").status_code == 404
     for odd in ("-1", "0", "999999", "9" * 30, "x"):
