@@ -7,6 +7,7 @@ import typer
 from consent.commands import (
     assets,
     audit,
+    desk,
     interchange,
     keys,
     log,
@@ -36,3 +37,4 @@ app.add_typer(receipts.app)
 app.add_typer(log.app, name="log")
 app.add_typer(witness.app, name="witness")
 app.add_typer(audit.app, name="audit")
+app.add_typer(desk.app)

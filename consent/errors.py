@@ -8,6 +8,7 @@
   * RoleError                 a key may not sign this event
   * RecordError               an event does not fit what the log says already
   * HookError                 what follows a withdrawal could not be done
+  * AccountsError             the desk's accounts cannot be used, or not so changed
   * VaultError                sealed data cannot be opened with the keys at hand
   * LogDamagedError           a log does not agree with itself; names the entry
   * LogRolledBackError        a log is older than, or not an extension of, what was seen before
@@ -51,6 +52,10 @@ class RecordError(ConsentError):
 
 class HookError(ConsentError):
     """What follows a withdrawal could not be done. The withdrawal itself stands."""
+
+
+class AccountsError(ConsentError):
+    """The desk's accounts cannot be used, or not so changed."""
 
 
 class VaultError(ConsentError):
