@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,14 +59,14 @@ class Checked:
 def block_digest(
     root: bytes,
     heads: Iterable[tuple[int, str]],
-    openings: Iterable[tuple[int, str | None, bytes]],
+    openings: Sequence[tuple[int, str | None, bytes]],
 ) -> bytes:
     """Hash all that belongs to a block; every part carries its length, so none can flow over."""
-    digest = hashlib.sha256(b"omote/block/v1\0" + root)
-    for size, note in heads:
-        data = note.encode()
-        digest.update(b"h%d %d\0" % (size, len(data)) + data)
-    for seq, owner, body in openings:
-        name = b"-" if owner is None else b"+" + owner.encode()
-        digest.update(b"o%d %d %d\0" % (seq, len(name), len(body)) + name + body)
-    return digest.digest()
+    parts = [b"omote/block/v1\0" + root]
+    parts += [b"h%d %d\0%b" % (size, len(n), n) for size, n in ((s, t.encode()) for s, t in heads)]
+    names = {owner: b"-" if owner is None else b"+" + owner.encode() for _, owner, _ in openings}
+    parts += [
+        b"o%d %d %d\0%b%b" % (seq, len(names[owner]), len(body), names[owner], body)
+        for seq, owner, body in openings
+    ]
+    return hashlib.sha256(b"".join(parts)).digest()

@@ -53,6 +53,25 @@ def current_notice(state: State, ref: NoticeRef) -> Logged[site_events.NoticePub
     return found
 
 
+def find_notice(
+    state: State, notice_id: str, version: int | None, language: str
+) -> Logged[site_events.NoticePublished]:
+    """Return the text of a notice, of the latest version unless another is named.
+
+    Raises:
+        RecordError: There is none in this language.
+    """
+    known = state.notices.get(notice_id, NoticeState())
+    found = known.versions.get(version or known.latest, {}).get(language)
+    if found is None:
+        wanted = f"version {version}" if version else "any version"
+        raise RecordError(
+            f"notice {notice_id!r}: {wanted} in {language} was not published; "
+            "see: omote-consent notice list"
+        )
+    return found
+
+
 def _check_about_subject(state: State, event: SubjectEvent, at: datetime) -> None:
     person = state.subjects.get(event.subject_id)
     if person is not None and person.erased:
@@ -137,7 +156,7 @@ def _check_erased(state: State, event: site_events.SubjectErased) -> None:
         raise RecordError("no such person in this consent log")
     if person.erased:
         raise RecordError(f"this person was erased at entry {person.erased.index}")
-    if event.entries != tuple(item.index for item in person.history):
+    if event.entries != tuple(person.entries):
         raise RecordError("an erasure must list exactly the entries about that person")
 
 

@@ -18,6 +18,7 @@ from consent.envelope import canonical_json, parse_json, pre_authentication_enco
 from consent.errors import MalformedError
 from consent.events import ConsentEvent, event_bytes, parse_event
 from consent.keys import SigningKey, VerifierKey
+from consent.note import decode_base64
 
 PAYLOAD_TYPE = "application/vnd.omote.consent-entry+json;version=1"
 SALT_BYTES = 32
@@ -110,8 +111,9 @@ class Entry(BaseModel):
 
         Raises:
             BadSignatureError: It is not by ``signer``.
+            MalformedError: It is not in canonical base64.
         """
-        signer.check(self.signed_bytes(), base64.b64decode(self.sig))
+        signer.check(self.signed_bytes(), decode_base64(self.sig))
 
 
 def make_entry(opening: Opening, seq: int, time_s: int, signer: SigningKey) -> bytes:

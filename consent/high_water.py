@@ -14,7 +14,7 @@ from pathlib import Path
 
 from consent.errors import LogRolledBackError
 
-_LINE = re.compile(r"([0-9]{20}) ([0-9a-f]{64})\n")
+_LINE = re.compile(rb"([0-9]{20}) ([0-9a-f]{64})\n")
 
 
 @dataclass(frozen=True)
@@ -50,26 +50,34 @@ class HighWater:
             LogRolledBackError: It is missing or damaged.
         """
         try:
-            text = self.path.read_text("ascii", errors="replace")
+            handle = os.open(self.path, os.O_RDONLY)
         except FileNotFoundError:
-            text = ""
-        match = _LINE.fullmatch(text)
+            match = None
+        else:
+            match = _LINE.fullmatch(_read(handle))
+            os.close(handle)
         if match is None:
             raise LogRolledBackError(
                 f"the high-water mark {self.path} is missing or damaged, so a restored backup "
                 "would not be noticed; compare the log with a witness, then run: omote-consent log "
                 "trust-size --help"
             )
-        return Mark(int(match[1]), bytes.fromhex(match[2]))
+        return Mark(int(match[1]), bytes.fromhex(match[2].decode()))
 
     def raise_to(self, mark: Mark) -> None:
         """Write a higher mark; a lower one changes nothing."""
-        with self.path.open("r+b") as f:
-            fcntl.flock(f, fcntl.LOCK_EX)  # two appenders may come here in either order
-            match = _LINE.fullmatch(f.read().decode("ascii", errors="replace"))
+        handle = os.open(self.path, os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)  # two appenders may come here in either order
+            match = _LINE.fullmatch(_read(handle))
             if match is None or int(match[1]) < mark.size:
-                f.seek(0)
-                f.write(_line(mark))
+                os.pwrite(handle, _line(mark), 0)
+        finally:
+            os.close(handle)
+
+
+def _read(handle: int) -> bytes:
+    return os.pread(handle, 200, 0)  # more than a line: what is longer is no mark
 
 
 def _line(mark: Mark) -> bytes:

@@ -10,7 +10,7 @@ import copy
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, datetime
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
@@ -125,11 +125,12 @@ def plan_import(registry: Registry, found: Iterable[tuple[int, Answer | Problem]
             person.answers.append((line, answer))
     trial = copy.copy(registry.state())  # people who would be new are added to it alone
     trial.subjects = dict(trial.subjects)
+    at = registry.now()
     events: list[ConsentEvent] = []
     for person in people.values():
         wrong = _disagreements(person)
         if not wrong:
-            planned, wrong = _plan_person(registry, trial, person)
+            planned, wrong = _plan_person(registry, trial, person, at)
             events += planned
         problems += wrong
     num_answers = sum(len(p.answers) for p in people.values())
@@ -167,19 +168,19 @@ def _disagreements(person: _Person) -> list[Problem]:
 
 
 def _plan_person(
-    registry: Registry, trial: State, person: _Person
+    registry: Registry, trial: State, person: _Person, at: datetime
 ) -> tuple[list[ConsentEvent], list[Problem]]:
     line, first = person.first
     events: list[ConsentEvent] = []
-    subject_id = registry.find(first.outside_id)
     try:
+        registered = registry.registration(
+            first.outside_id, first.relation, first.jurisdiction, first.adult_from
+        )
+        subject_id = trial.tags.get(registered.tag or "")
         if subject_id is None:
-            registered = registry.registration(
-                first.outside_id, first.relation, first.jurisdiction, first.adult_from
-            )
-            check_event(trial, registered, registry.now())
+            check_event(trial, registered, at)
             subject_id = registered.subject_id
-            logged = Logged(trial.size, registry.now(), "", registered)
+            logged = Logged(trial.size, at, "", registered)
             trial.subjects[subject_id] = SubjectState(subject_id, registered=logged)
             events.append(registered)
         else:
@@ -191,7 +192,7 @@ def _plan_person(
         try:
             event = _event(trial, subject_id, [answer])
             _check_new(trial, subject_id, event)
-            check_event(trial, event, registry.now())
+            check_event(trial, event, at)
         except ConsentError as e:
             problems.append(Problem(number, str(e)))
     if not problems:

@@ -81,12 +81,16 @@ def rotate_key(
 ) -> tuple[KeyChange, list[KeyChange]]:
     """Make a new key of a role and revoke the others of that role; return both changes.
 
+    The log's own old key signs along until it is revoked: others need time to learn the new one.
+
     Raises:
         KeyFileError: No root key is at hand.
     """
     ring, size = registry.state().keys, registry.state().size
     old = [i for i, k in ring.keys.items() if k.role is role and k.is_active(size)]
     added = add_key(registry, role, roots)
+    if role is Role.LOG:
+        return added, []
     return added, [revoke_key(registry, key_id, None, roots) for key_id in old]
 
 

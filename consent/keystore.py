@@ -35,7 +35,7 @@ class Keystore:
     """Data keys by owner. Keeps what it read in memory until the next epoch begins."""
 
     def __init__(self, path: Path, kek: Path) -> None:
-        self._path, self._kek = path, kek
+        self._path, self._kek, self._kek_name = path, kek, str(kek)
         self._epoch_file: tuple[int, int] | None = None
         self._keys: dict[str, bytes] = {}
         self._ciphers: dict[str, AESGCM] = {}
@@ -77,17 +77,27 @@ class Keystore:
 
     def add(self, owners: Iterable[str]) -> None:
         """Make keys for owners that have none, in one durable step."""
-        new = [o for o in dict.fromkeys(owners) if self._key(o) is None]
+        self._notice_epoch()
+        new = [o for o in dict.fromkeys(owners) if o not in self._keys]
 
-        def insert(db: sqlite3.Connection) -> None:
+        def insert(db: sqlite3.Connection) -> dict[str, bytes]:
             epochs = self._epochs()
             epoch = max(epochs)
             wrapper = AESGCM(epochs[epoch])
             rows = [(o, epoch, _wrap(wrapper, o, AESGCM.generate_key(256))) for o in new]
             db.executemany("INSERT OR IGNORE INTO dek VALUES (?, ?, ?)", rows)
+            query = "SELECT owner, epoch, wrapped FROM dek WHERE owner = ?"
+            found = [db.execute(query, (o,)).fetchone() for o in new]
+            return {o: _unwrap(epochs, o, e, w) for o, e, w in found}
 
         if new:
-            self._write(insert)
+            self._keys.update(self._write(insert))
+
+    def owners(self) -> set[str]:
+        """Return everyone who has a key."""
+        return {
+            row[0] for row in self._read(lambda db: db.execute("SELECT owner FROM dek").fetchall())
+        }
 
     def cipher(self, owner: str) -> AESGCM | None:
         """Return an owner's cipher, or None if there is no key.
@@ -147,12 +157,16 @@ class Keystore:
         query = "SELECT COUNT(*) FROM suppressed WHERE tag = ?"
         return bool(self._read(lambda db: db.execute(query, (tag,)).fetchone()[0]))
 
-    def _key(self, owner: str) -> bytes | None:
-        seen = self._kek.stat()
+    def _notice_epoch(self) -> None:
+        """Read the keystore if a new epoch began, here or in another process."""
+        seen = os.stat(self._kek_name)  # noqa: PTH116 - asked for every record that is opened
         if self._epoch_file != (seen.st_ino, seen.st_mtime_ns):
             self._keys, self._ciphers = {}, {}
             self._keys.update(self._opened("SELECT owner, epoch, wrapped FROM dek"))
             self._epoch_file = (seen.st_ino, seen.st_mtime_ns)
+
+    def _key(self, owner: str) -> bytes | None:
+        self._notice_epoch()
         if owner not in self._keys:  # another process may have added it
             query = "SELECT owner, epoch, wrapped FROM dek WHERE owner = ?"
             self._keys.update(self._opened(query, owner))

@@ -306,4 +306,4 @@ def open_store(location: Location) -> Store:
 
 
 def _last_time(tx: Transaction, size: int) -> int:
-    return parse_entry(tx.entry(size - 1)).t if size else 0
+    return int(json.loads(tx.entry(size - 1))["t"]) if size else 0

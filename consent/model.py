@@ -62,6 +62,16 @@ class ConsentKind(enum.StrEnum):
     WRITTEN_RELEASE = "written_release"
 
 
+class Remedy(enum.StrEnum):
+    """What can be done about a model after a withdrawal."""
+
+    NONE_JUSTIFIED = "none_justified"
+    ROLLBACK_AND_RETRAIN = "rollback_and_retrain"
+    RETRAIN_SITE = "retrain_site"
+    APPROXIMATE_UNLEARNING = "approximate_unlearning"
+    RETIRE = "retire"
+
+
 class Role(enum.StrEnum):
     """What a key may sign. See ``consent.roles`` for who may sign which event."""
 

@@ -13,6 +13,7 @@ from datetime import datetime
 from functools import lru_cache
 from importlib.resources import files
 from typing import Any
+from urllib.parse import quote
 
 import segno
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -42,7 +43,7 @@ def render_page(receipt: Receipt, language: str) -> str:
     entry = receipt.entry
     code = (
         f"omote-receipt:{receipt.identifier}?log={head.origin}&entry={entry.seq}"
-        f"&size={head.size}&root={root}"
+        f"&size={head.size}&root={quote(root, safe='')}"
     )
     rows = [_row(record, entry.seq) for record in records]
     page: str = _template().render(
@@ -56,7 +57,7 @@ def render_page(receipt: Receipt, language: str) -> str:
         issued=datetime.fromisoformat(receipt.payload["dct:created"]),
         rows=rows,
         first=records[0],
-        code=segno.make(code, error="m", micro=False).svg_inline(scale=3, border=2),
+        code=segno.make(code, error="m", micro=False).svg_inline(border=3, omitsize=True),
     )
     return page
 

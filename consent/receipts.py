@@ -1,7 +1,7 @@
 """What a subject takes home: a signed receipt of one entry, with the proof that it is in the log.
 
-A compact JWS (RFC 7515, Ed25519, typ ``consent-receipt+jwt``) around a DPV-27560 consent receipt. It
-holds the entry's opening, so that the subject can show what was recorded, and a tlog-proof. A
+A compact JWS (RFC 7515, Ed25519, typ ``consent-receipt+jwt``) around a DPV-27560 consent receipt.
+It holds the entry's opening, so that the subject can show what was recorded, and a tlog-proof. A
 receipt whose proof does not hold is worth nothing, whoever signed it.
 """
 
@@ -114,25 +114,26 @@ def check_receipt(token: str, policy: TrustPolicy, proof: TlogProof | None = Non
     receipt = _open(token, policy)
     try:
         entry = receipt.entry
-        salt, event = decode_base64(receipt.payload["omote:salt"]), receipt.payload["omote:event"]
-        opening = Opening(salt, parse_event(canonical_json(event)))
+        body = canonical_json(receipt.payload["omote:event"])
+        opening = Opening(decode_base64(receipt.payload["omote:salt"]), parse_event(body))
         proof = proof or receipt.proof
     except (KeyError, TypeError, AttributeError) as e:
         raise MalformedError("not a consent receipt: a field is missing") from e
     # (2) The entry commits to this event and no other.
+    event = opening.event
     if opening.commitment() != entry.commit or opening.event.type != entry.type:
         raise ProofError(f"entry {entry.seq} does not commit to the event in this receipt")
-    if not isinstance(opening.event, SubjectEvent):
+    if not isinstance(event, SubjectEvent):
         raise ProofError(f"entry {entry.seq} is about no person")
     # (3) What the receipt says in words is what the event says.
-    _check_records(receipt, opening.event, entry)
+    _check_records(receipt, event, entry)
     # (4) The proof is of this entry, in a log whose head satisfies the policy.
     if proof.index != entry.seq:
         raise ProofError(f"the proof is of entry {proof.index}, the receipt of entry {entry.seq}")
     trusted = proof.check(entry.body(), policy)
     if trusted.head.origin != receipt.payload["omote:log"]:
         raise ProofError("the proof is of another log than the receipt")
-    return Checked(receipt, trusted, opening.event)
+    return Checked(receipt, trusted, event)
 
 
 def _best_snapshot(registry: Registry, index: int) -> LogSnapshot:
@@ -142,7 +143,8 @@ def _best_snapshot(registry: Registry, index: int) -> LogSnapshot:
 
 
 def _answer(person: SubjectState, index: int | None) -> Logged[Any]:
-    answers = [item for item in person.history if item.event.type in STATUSES]
+    history: list[Logged[Any]] = [*person.history]
+    answers = [item for item in history if item.event.type in STATUSES]
     found = [item for item in answers if index is None or item.index == index]
     if not found:
         what = "no answer" if index is None else f"entry {index} is no answer"
@@ -198,7 +200,7 @@ def _open(token: str, policy: TrustPolicy) -> Receipt:
         header = unchecked.headers()
     except (JoseError, ValueError, TypeError, KeyError) as e:
         raise MalformedError("not a consent receipt: expected a compact JWS") from e
-    if header.get("typ") != TYPE or header.get("alg") != ALGORITHM or "crit" in header:
+    if header.get("typ") != TYPE or header.get("alg") != ALGORITHM:
         raise MalformedError(f"expected a JWS of type {TYPE}, signed with {ALGORITHM}")
     if not isinstance(origin, str):
         raise MalformedError("the receipt does not name its log")

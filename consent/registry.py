@@ -5,7 +5,6 @@ Every change is checked against the log and the signer's role under one lock, th
 
 from __future__ import annotations
 
-import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -18,7 +17,7 @@ from consent.events import ConsentEvent
 from consent.gate import ConsentGate
 from consent.journal import Journal
 from consent.keys import SigningKey
-from consent.log import Clock, ConsentLog, LogSnapshot
+from consent.log import Clock, LogSnapshot
 from consent.model import (
     ConsentKind,
     Grant,
@@ -28,8 +27,8 @@ from consent.model import (
     Relation,
     Role,
 )
-from consent.site_events import NoticePublished, SiteDescribed, SubjectErased
-from consent.site_keys import SiteKeys, key_name
+from consent.site_events import SubjectErased
+from consent.site_folder import SiteFolder
 from consent.standing import NoticeState
 from consent.state import State
 from consent.subject_events import (
@@ -40,11 +39,7 @@ from consent.subject_events import (
     GuardianLinked,
     SubjectRegistered,
 )
-from consent.vault import Vault
 
-LOG_FILE, KEYSTORE_FILE, KEYS = "log.sqlite", "keystore.sqlite", "keys"
-KEK_FILE, LOCK_FILE = "kek.key", "append.lock"
-OWN_ROLES = (Role.LOG, Role.ROOT, Role.DPO, Role.REGISTRAR, Role.OPERATOR)
 WITHDRAWERS = (Role.REGISTRAR, Role.DPO, Role.OPERATOR, Role.LOG)
 
 
@@ -55,9 +50,10 @@ class Registry:
         """Use ``create`` or ``open``."""
         self.folder = folder
         self.clock = clock
-        self.keys = SiteKeys(folder / KEYS)
-        self._vault = Vault.open(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
-        self.journal = Journal(folder / LOG_FILE, self.keys, self._vault, folder / LOCK_FILE, clock)
+        place = SiteFolder(folder)
+        self.keys = place.keys
+        self._vault = place.open_vault()
+        self.journal = Journal(place.log, self.keys, self._vault, place.append_lock, clock)
 
     @classmethod
     def create(
@@ -70,33 +66,15 @@ class Registry:
         num_roots: int = 1,
         keys: Mapping[Role, SigningKey] | None = None,
     ) -> Registry:
-        """Make an empty registry with new keys for each role.
+        """Make an empty registry with new keys for each role, or those given.
 
-        Args:
-            folder: Empty or not there yet.
-            site: Public name; the log is named ``<site>/consent-log``.
-            clock: Tells the time.
-            territory: ISO 3166 code of where the data are used.
-            num_roots: Root keys; more than half of them must agree to change keys later.
-            keys: For simulations: keys to take instead of new ones.
+        Of ``num_roots`` root keys, more than half must agree to change keys later.
 
         Raises:
             KeyFileError: There is a registry already.
         """
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        (folder / KEYS).mkdir(exist_ok=True, mode=0o700)
-        roles = [*OWN_ROLES, *[Role.ROOT] * (num_roots - 1)]
-        made = [(role, SigningKey.generate(key_name(site, role))) for role in roles]
-        made = [(role, (keys or {}).get(role, key)) for role, key in made]
-        vault = Vault.create(folder / KEYSTORE_FILE, folder / KEYS / KEK_FILE)
-        for role, key in made:
-            SiteKeys(folder / KEYS).save(role, key)
-        (_, log_key), *others = made
-        public = [(role, key.verifier) for role, key in others]
-        ConsentLog.create(folder / LOG_FILE, log_key, vault, public, clock)
-        registry = cls(folder, clock)
-        registry.append([SiteDescribed(site=site, territory=territory)], Role.LOG)
-        return registry
+        SiteFolder(folder).found(site, clock, territory, num_roots, keys or {})
+        return cls(folder, clock)
 
     @classmethod
     def open(cls, folder: Path, clock: Clock) -> Registry:
@@ -132,16 +110,11 @@ class Registry:
     def site(self) -> str:
         """The site's public name."""
         described = self.state().site
-        if described is None:
-            raise RecordError("this log does not say whose it is")
+        assert described is not None  # written with the first entries
         return described.event.site
 
     def signing_key(self, role: Role) -> SigningKey:
-        """Return the key at hand that may sign for a role now.
-
-        Raises:
-            KeyFileError: There is none.
-        """
+        """Return the key at hand that may sign for a role now. KeyFileError: there is none."""
         state = self.state()
         return self.keys.first([role], state.keys, state.size)
 
@@ -163,9 +136,7 @@ class Registry:
     def append(self, events: Sequence[ConsentEvent], role: Role | SigningKey) -> range:
         """Check and append events in one durable step: all of them or none.
 
-        Args:
-            events: What happened.
-            role: Signs, with its key in this folder; or a key that is kept elsewhere.
+        ``role`` signs with its key in this folder, or a key is given that is kept elsewhere.
 
         Raises:
             RecordError: An event does not fit the log.
@@ -186,26 +157,15 @@ class Registry:
     ) -> NoticeRef:
         """Publish a notice: a new version, or another language of the latest one.
 
-        Args:
-            notice_id: Names the notice through all its versions.
-            language: ISO 639 code of the text.
-            text: What people are shown, word for word.
-            purposes: What it asks for.
-            material: Purposes about which earlier versions promised something else; True: all of
-                them. Grants on earlier versions are stale for these.
-            terms: What it promises, for machines.
+        ``material`` names purposes about which earlier versions promised something else, or all
+        with True: grants on earlier versions are stale for these.
         """
         changed = tuple(purposes) if material is True else tuple(material or ())
         with self.journal.writing() as state:
             known = state.notices.get(notice_id, NoticeState())
-            version = known.next_version(language, purposes, changed)
-            digest = hashlib.sha256(text.encode()).hexdigest()
-            ref = NoticeRef(notice_id=notice_id, version=version, language=language, sha256=digest)
-            event = NoticePublished(
-                notice=ref, purposes=tuple(purposes), text=text, changed=changed, terms=terms
-            )
+            event = known.draft(notice_id, language, text, tuple(purposes), changed, terms)
             self.append([event], Role.DPO)
-        return ref
+        return event.ref
 
     def register(
         self,
@@ -220,7 +180,7 @@ class Registry:
 
         Args:
             outside_id: What the site calls the person, such as a staff number. Not stored.
-            relation: What the person is to the site.
+            relation: To the site.
             jurisdiction: ISO 3166 code, or EU.
             adult_from: Of a minor, the day of majority.
             subject_id: An identifier that recordings carry already.
@@ -285,7 +245,7 @@ class Registry:
             evidence: SHA-256 of what shows it, such as the signed form.
             guardian_id: Who agreed for a minor; linked before.
             assent: Of the minor.
-            is_renewal: Consent that was given before is confirmed.
+            is_renewal: Confirms what was given before.
 
         Raises:
             RecordError: Not registered, no such notice, or a minor without guardian.
@@ -303,13 +263,10 @@ class Registry:
         return self.journal.append([event], WITHDRAWERS).start
 
     def withdraw(self, subject_id: str, purposes: Sequence[Purpose] = tuple(Purpose)) -> int:
-        """Record a withdrawal; return the index of its entry.
+        """Record a withdrawal; return the index of its entry. RecordError: no such person.
 
-        Never fails for want of a role: a registrar or data-protection officer signs, or else the
-        operator, or else the log itself, which is flagged.
-
-        Raises:
-            RecordError: There is no such person.
+        Never fails for want of a role: if neither registrar nor data-protection officer is at hand
+        the operator or the log itself signs, which is flagged.
         """
         event = ConsentWithdrawn(subject_id=subject_id, purposes=tuple(purposes))
         return self.journal.append([event], WITHDRAWERS).start
@@ -317,12 +274,8 @@ class Registry:
     def erase(self, subject_id: str, ground: str, *, suppress: bool = False) -> int:
         """Make everything about a person unreadable, for good; return the index of the entry.
 
-        The entry comes first: an erasure that is interrupted is finished at the next ``open``.
-
-        Args:
-            subject_id: Who.
-            ground: Legal ground, such as ``GDPR 17(1)(b)``.
-            suppress: Also refuse to register the same outside id again.
+        An erasure that is interrupted is finished at the next ``open``. ``suppress``: also refuse
+        to register the same outside id again.
 
         Raises:
             RecordError: There is no such person, or they were erased before.
@@ -330,7 +283,7 @@ class Registry:
         with self.journal.writing() as state:
             person = state.find(subject_id)
             tag = person.registered.event.tag if person.registered else None
-            entries = tuple(item.index for item in person.history)
+            entries = tuple(person.entries)
             event = SubjectErased(subject_id=subject_id, entries=entries, ground=ground)
             (index,) = self.journal.append([event], [Role.DPO], forget=entries)
             if suppress and tag is not None:
@@ -339,7 +292,7 @@ class Registry:
         return index
 
     def _finish_erasures(self) -> None:
-        with self.journal.writing() as state:
-            erased = [s for s, p in state.subjects.items() if p.erased]
-            if left := [s for s in erased if self._vault.holds(s)]:
+        erased = [s for s, p in self.state().subjects.items() if p.erased]
+        if left := self._vault.held(erased):
+            with self.journal.writing():
                 self._vault.destroy(left)

@@ -30,8 +30,9 @@ class Replay:
         if self._head is not None and self._head != head:
             _check_grown(self._head, head, snapshot)
         self._head = head
-        for index, seconds, key_id, event in snapshot.events(self.state.size):
-            self.state.apply(index, datetime.fromtimestamp(seconds, UTC), key_id, event)
+        if snapshot.size > self.state.size:
+            for index, seconds, key_id, event in snapshot.events(self.state.size):
+                self.state.apply(index, datetime.fromtimestamp(seconds, UTC), key_id, event)
         return snapshot
 
     def take_back(self, size: int) -> None:

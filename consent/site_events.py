@@ -20,6 +20,7 @@ from consent.model import (
     NoticeTerms,
     Purpose,
     Purposes,
+    Remedy,
     Role,
     Span,
 )
@@ -176,9 +177,7 @@ class ModelRemediation(Event):
 
     type: Literal["model.remediation"] = "model.remediation"
     model: str = Field(pattern=SHA256)
-    kind: Literal[
-        "none_justified", "rollback_and_retrain", "retrain_site", "approximate_unlearning", "retire"
-    ]
+    kind: Remedy
     reason: str = Field(min_length=1)
 
 

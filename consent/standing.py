@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hashlib
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Generic, TypeVar
 
-from consent.model import Event, NoticeRef, Purpose, Span, SubjectEvent
+from consent.model import Event, NoticeRef, NoticeTerms, Purpose, Span, SubjectEvent
 from consent.site_events import AssetEnded, AssetLinked, NoticePublished, SubjectErased
 from consent.subject_events import (
     ConsentEnded,
@@ -52,6 +52,7 @@ class SubjectState:
     majority: Logged[MajorityReached] | None = None
     answers: dict[Purpose, Logged[Answer]] = field(default_factory=dict)  # the last per purpose
     history: list[Logged[SubjectEvent]] = field(default_factory=list)
+    entries: list[int] = field(default_factory=list)  # all about them, heard or not
     erased: Logged[SubjectErased] | None = None
 
     def is_minor(self, moment: datetime) -> bool:
@@ -76,16 +77,28 @@ class NoticeState:
         """The highest version."""
         return max(self.versions, default=0)
 
-    def next_version(
-        self, language: str, purposes: Collection[Purpose], changed: Collection[Purpose]
-    ) -> int:
-        """Return the version of a new text: another language of the latest one, or the next."""
+    def draft(
+        self,
+        notice_id: str,
+        language: str,
+        text: str,
+        purposes: tuple[Purpose, ...],
+        changed: tuple[Purpose, ...],
+        terms: NoticeTerms | None,
+    ) -> NoticePublished:
+        """Return the event of a new text: another language of the latest version, or the next."""
+        digest = hashlib.sha256(text.encode()).hexdigest()
         texts = self.versions.get(self.latest, {})
-        if not texts or language in texts:
-            return self.latest + 1
-        other = next(iter(texts.values())).event
-        is_same = (set(other.purposes), set(other.changed)) == (set(purposes), set(changed))
-        return self.latest if is_same else self.latest + 1
+        other = next(iter(texts.values())).event if texts and language not in texts else None
+        is_same = other and (set(other.purposes), set(other.changed)) == (
+            set(purposes),
+            set(changed),
+        )
+        version = self.latest if is_same else self.latest + 1
+        ref = NoticeRef(notice_id=notice_id, version=version, language=language, sha256=digest)
+        return NoticePublished(
+            notice=ref, purposes=purposes, text=text, changed=changed, terms=terms
+        )
 
     def find(self, ref: NoticeRef) -> Logged[NoticePublished] | None:
         """Return the text that a reference names, if it was published just so."""

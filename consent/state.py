@@ -65,6 +65,8 @@ class State:
         """
         assert index == self.size, f"expected entry {self.size}, got {index}"
         self.size, self.last_time = index + 1, time
+        if isinstance(event, SubjectEvent):
+            self._person(event.subject_id).entries.append(index)
         if event is None:
             self.lost.add(index)
         elif not self._is_heard(index, key_id, event):
@@ -123,7 +125,7 @@ class State:
 
     def _take_about_subject(self, item: Logged[Any]) -> None:
         event = item.event
-        person = self.subjects.setdefault(event.subject_id, SubjectState(event.subject_id))
+        person = self._person(event.subject_id)
         if person.erased:
             self.flags.append(Flag(item.index, f"{event.type} is about someone who was erased"))
             return
@@ -139,6 +141,9 @@ class State:
         elif not isinstance(event, subject_events.ConsentRequested):
             for purpose in event.purposes:
                 person.answers[purpose] = item
+
+    def _person(self, subject_id: str) -> SubjectState:
+        return self.subjects.setdefault(subject_id, SubjectState(subject_id))
 
     def _forget(self, item: Logged[site_events.SubjectErased]) -> None:
         """Keep no more of an erased person than a replay without the openings would have."""

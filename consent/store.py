@@ -160,6 +160,14 @@ class Store(Protocol):
         """
         ...
 
+    def check_guards(self) -> None:
+        """Check that what keeps the tables append-only was not dropped.
+
+        Raises:
+            LogDamagedError: It was.
+        """
+        ...
+
     def transaction(self, *, write: bool = False) -> AbstractContextManager[Transaction]:
         """Open one transaction; it sees all that was committed before it, and nothing after.
 

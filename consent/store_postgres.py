@@ -55,6 +55,16 @@ GRANT SELECT, INSERT ON {table} TO {role};
 """
 
 
+_GUARDS = """
+SELECT c.relname, t.tgname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE c.relnamespace = current_schema()::regnamespace AND NOT t.tgisinternal AND t.tgenabled <> 'D'
+"""
+_EXPECTED_GUARDS = {(table, "kept") for table in (*APPEND_ONLY, "opening")} | {
+    ("entry", "next_entry"),
+    ("tree_head", "next_head"),
+}
+
+
 class PostgresStore:
     """The tables in a schema that ``prepare`` made."""
 
@@ -76,6 +86,19 @@ class PostgresStore:
             for setting in ("fsync", "full_page_writes"):
                 if db.execute(sa.text(f"SHOW {setting}")).scalar_one() != "on":
                     raise LogDamagedError(f"the server runs with {setting} = off: turn it on")
+
+    def check_guards(self) -> None:
+        """Check that the triggers are there and turned on.
+
+        Raises:
+            LogDamagedError: Something is missing.
+        """
+        with self._engine.connect() as db:
+            found = db.execute(sa.text(_GUARDS)).fetchall()
+        if {(table, name) for table, name in found} != _EXPECTED_GUARDS:
+            raise LogDamagedError(
+                "the triggers that keep the tables append-only were dropped or turned off"
+            )
 
     @contextmanager
     def transaction(self, *, write: bool = False) -> Iterator[Transaction]:

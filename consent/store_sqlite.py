@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from consent.errors import LogDamagedError
 from consent.store import APPEND_ONLY, Transaction, Values
 
 BUSY_TIMEOUT_S = 30.0
@@ -67,6 +68,7 @@ class SqliteStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._name = str(path)
         self._idle: list[tuple[tuple[int, ...], sqlite3.Connection]] = []
 
     def create(self) -> None:
@@ -80,12 +82,21 @@ class SqliteStore:
             for statement in _TABLES.split(";\n"):
                 if statement.strip():
                     db.execute(statement)
-            for table in APPEND_ONLY:
-                for action in ("UPDATE", "DELETE"):
-                    db.execute(_APPEND_ONLY.format(table=table, action=action))
-            db.execute(_APPEND_ONLY.format(table="opening", action="UPDATE"))
-            for table, (when, rule) in _INSERT_RULES.items():
-                db.execute(_INSERT.format(table=table, when=when, rule=rule))
+            for statement in _triggers():
+                db.execute(statement)
+
+    def check_guards(self) -> None:
+        """Check that no trigger was dropped or changed.
+
+        Raises:
+            LogDamagedError: One was.
+        """
+        with self._connection(write=False) as db:
+            there = db.execute("SELECT sql || ';' FROM sqlite_master WHERE type = 'trigger'")
+            if {sql for (sql,) in there} != {sql.strip() for sql in _triggers()}:
+                raise LogDamagedError(
+                    "the triggers that keep the file append-only were dropped or changed"
+                )
 
     @contextmanager
     def transaction(self, *, write: bool = False) -> Iterator[Transaction]:
@@ -136,12 +147,21 @@ class SqliteStore:
 
     def _state(self) -> tuple[int, ...]:
         try:
-            stat = self.path.stat()
+            stat = os.stat(self._name)  # noqa: PTH116 - twice in every append
         except FileNotFoundError as e:
             raise FileNotFoundError(
                 f"no consent log at {self.path}; make one with: omote-consent init"
             ) from e
         return os.getpid(), stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_size
+
+
+def _triggers() -> list[str]:
+    actions = [(table, action) for table in APPEND_ONLY for action in ("UPDATE", "DELETE")]
+    guards = [_APPEND_ONLY.format(table=t, action=a) for t, a in (*actions, ("opening", "UPDATE"))]
+    return guards + [
+        _INSERT.format(table=table, when=when, rule=rule)
+        for table, (when, rule) in _INSERT_RULES.items()
+    ]
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from consent.model import Purpose
+from consent.errors import RecordError
+from consent.model import NoticeRef, Purpose, Remedy
 from consent.site_events import ModelRemediation
 from consent.standing import SubjectState
 from consent.state import State, Status, decide
@@ -19,11 +20,11 @@ from consent.subject_events import ConsentEnded, ConsentGiven, MajorityReached
 HORIZONS_D = (30, 60, 90)
 
 REMEDIES = {
-    "none_justified": "Nothing was changed. The data still had its part in this model.",
-    "rollback_and_retrain": "Trained again from before the person's first round, without them.",
-    "retrain_site": "The site's part was trained again without the person.",
-    "approximate_unlearning": "An approximate method was used. It guarantees nothing.",
-    "retire": "The model is used no more. Copies that were handed out still exist.",
+    Remedy.NONE_JUSTIFIED: "Nothing was changed. The data still had its part in this model.",
+    Remedy.ROLLBACK_AND_RETRAIN: "Trained again from before the person's first round.",
+    Remedy.RETRAIN_SITE: "The site's part was trained again without the person.",
+    Remedy.APPROXIMATE_UNLEARNING: "An approximate method was used. It guarantees nothing.",
+    Remedy.RETIRE: "The model is used no more. Copies that were handed out still exist.",
 }
 """What a remediation may claim. Only training again without the data removes it."""
 
@@ -51,6 +52,51 @@ def due_events(state: State, at: datetime) -> list[ConsentEnded | MajorityReache
 def _is_open(person: SubjectState, purpose: Purpose) -> bool:
     """Is the last word on a purpose still an agreement?"""
     return isinstance(person.answers[purpose].event, ConsentGiven)
+
+
+def renewal(
+    state: State,
+    subject_id: str,
+    notice: NoticeRef,
+    evidence: str,
+    at: datetime,
+    valid: timedelta | None,
+) -> ConsentGiven:
+    """Return the event by which a person confirms what they agreed to before.
+
+    Args:
+        state: Of the log.
+        subject_id: Who.
+        notice: What they were shown now.
+        evidence: SHA-256 of what shows it.
+        at: When.
+        valid: How long from now on; without it as long as the last time.
+
+    Raises:
+        RecordError: There is nothing to renew: refused, withdrawn or never given.
+    """
+    person = state.find(subject_id)
+    grants = []
+    for purpose, answer in person.answers.items():
+        if not (_is_open(person, purpose) or answer.event.type == "consent.expired"):
+            continue
+        last = [i for i in person.history if isinstance(i.event, ConsentGiven)
+                and purpose in i.event.purposes][-1]  # fmt: skip
+        assert isinstance(last.event, ConsentGiven)
+        grant = last.event.grant(purpose)
+        lasted = grant.expires_at - last.time if grant.expires_at else None
+        lasts = valid or lasted
+        end = None if lasts is None else at + lasts
+        grants.append(grant.model_copy(update={"expires_at": end}))
+    if not grants:
+        raise RecordError("there is nothing to renew; record a new consent with: give")
+    return ConsentGiven(
+        type="consent.renewed",
+        subject_id=subject_id,
+        grants=tuple(grants),
+        notice=notice,
+        evidence=evidence,
+    )
 
 
 def count_statuses(state: State, at: datetime) -> dict[Purpose, Counter[Status]]:
@@ -132,9 +178,7 @@ def touched_by(state: State, subject_id: str) -> Touched:
         RecordError: There is no such person.
     """
     person = state.find(subject_id)
-    entries = {item.index for item in person.history}
-    if person.erased:
-        entries |= set(person.erased.event.entries)
+    entries = set(person.erased.event.entries if person.erased else person.entries)
     rounds = [r for r in state.rounds if entries & set(r.event.entries)]
     names = {(r.event.run_id, r.event.round) for r in rounds}
     models: dict[str, None] = {}

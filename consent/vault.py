@@ -91,9 +91,10 @@ class Vault:
         """Destroy people's keys and begin a new epoch."""
         self._keystore.destroy(subject_ids)
 
-    def holds(self, subject_id: str) -> bool:
-        """Is there still a key of this person?"""
-        return self._keystore.cipher(subject_id) is not None
+    def held(self, subject_ids: Iterable[str]) -> list[str]:
+        """Return those of whom there is still a key."""
+        owners = self._keystore.owners()
+        return [s for s in subject_ids if s in owners]
 
     # --- finding a person again --------------------------------------------------------------
 

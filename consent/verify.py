@@ -71,9 +71,12 @@ def verify_log(
     for low, high in blocks(0, size):
         with store.transaction() as tx:
             run.check_block(tx, low, high)
+    with store.transaction() as tx:
+        run.hear_erasures_since(tx)
     found = run.result()
     if quick or run.first_key != log_key:
         _check_signed(note, log_key)
+    store.check_guards()
     return found
 
 
@@ -103,22 +106,19 @@ class _Pass:
     def check_block(self, tx: Transaction, low: int, high: int) -> None:
         """Check the entries from ``low`` to before ``high`` and all that belongs to them."""
         entries = tx.entries(low, high)
-        for want, (seq, _) in enumerate(entries, start=low):
-            if seq != want:
-                raise LogDamagedError(f"entry {want} is missing")
-        if len(entries) != high - low:
-            raise LogDamagedError(f"entry {low + len(entries)} is missing")
-        levels = merkle.levels_of([merkle.leaf_hash(body) for _, body in entries])
-        heads, openings = tx.tree_heads(low + 1, high + 1), tx.openings(low, high)
+        _check_dense(entries, low, high)
+        levels = merkle.levels_of(merkle.leaf_hashes(body for _, body in entries))
+        heads = tx.tree_heads(low + 1, high + 1)
+        openings = [] if self._quick else tx.openings(low, high)
         digest = block_digest(levels[-1][0], heads, openings)
         at = low // BLOCK
         known = at < len(self._before) and self._before[at] == digest
-        sealed = {seq: Sealed(owner, body) for seq, owner, body in openings}
         wrong = _wrong_node(tx, low, levels)
-        if not self._quick and (wrong or not known):
-            self._check_entries(entries, sealed)
-        elif not self._quick:
-            self._pass_over(entries, sealed)
+        if not self._quick:
+            if wrong or not known:
+                self._check_entries(entries, _sealed(openings))
+            else:
+                self._pass_over(entries, openings)
         if wrong:
             raise LogDamagedError(wrong)
         if not known:
@@ -127,6 +127,15 @@ class _Pass:
         self._advance(tx, levels, high - low)
         if high - low == BLOCK and not self._quick:
             self._digests.append(digest)
+
+    def hear_erasures_since(self, tx: Transaction) -> None:
+        """Read which openings were deleted rightly while this pass was running."""
+        if self._missing - self._erased:
+            for low, high in blocks(self._size, tx.size()):
+                sealed = _sealed(tx.openings(low, high))
+                for seq, body in tx.entries(low, high):
+                    if _LEARNED[-1] in body:
+                        self._open(seq, parse_entry(body), sealed.get(seq))
 
     @property
     def first_key(self) -> VerifierKey | None:
@@ -164,20 +173,28 @@ class _Pass:
                 raise LogDamagedError(f"entry {seq}: {e}") from e
             self._last_time = entry.t
 
-    def _pass_over(self, entries: list[tuple[int, bytes]], sealed: dict[int, Sealed]) -> None:
+    def _pass_over(
+        self, entries: list[tuple[int, bytes]], openings: list[tuple[int, str | None, bytes]]
+    ) -> None:
         """Learn what later blocks need from a block that was checked before, bit for bit."""
-        for seq, body in entries:
-            if seq not in sealed:
-                self._missing.add(seq)
-            elif any(mark in body for mark in _LEARNED):
-                try:
-                    entry = parse_entry(body)
-                    event = self._open(seq, entry, sealed[seq])
-                    if event is not None:
-                        self._signers.learn(seq, entry, event)
-                except ConsentError as e:
-                    raise LogDamagedError(f"entry {seq}: {e}") from e
+        if len(openings) < len(entries):
+            self._missing |= {seq for seq, _ in entries} - {seq for seq, _, _ in openings}
+        together = b"".join(body for _, body in entries)
+        if any(mark in together for mark in _LEARNED):
+            sealed = _sealed(openings)
+            for seq, body in entries:
+                if seq in sealed and any(mark in body for mark in _LEARNED):
+                    self._learn(seq, body, sealed[seq])
         self._last_time = parse_entry(entries[-1][1]).t
+
+    def _learn(self, seq: int, body: bytes, sealed: Sealed) -> None:
+        try:
+            entry = parse_entry(body)
+            event = self._open(seq, entry, sealed)
+            if event is not None:
+                self._signers.learn(seq, entry, event)
+        except ConsentError as e:
+            raise LogDamagedError(f"entry {seq}: {e}") from e
 
     def _open(self, seq: int, entry: Entry, sealed: Sealed | None) -> ConsentEvent | None:
         """Open an entry and compare it with its commitment; None if its opening is gone."""
@@ -221,6 +238,17 @@ class _Pass:
         for level, at, value in merkle.extend(self._edge, levels, num):
             if level >= len(levels) and tx.node(level, at) != value:
                 raise LogDamagedError(_names_node(level, at))
+
+
+def _sealed(openings: list[tuple[int, str | None, bytes]]) -> dict[int, Sealed]:
+    return {seq: Sealed(owner, body) for seq, owner, body in openings}
+
+
+def _check_dense(entries: list[tuple[int, bytes]], low: int, high: int) -> None:
+    if [seq for seq, _ in entries] != list(range(low, high)):
+        found = {seq for seq, _ in entries}
+        missing = next(seq for seq in range(low, high) if seq not in found)
+        raise LogDamagedError(f"entry {missing} is missing")
 
 
 def _wrong_node(tx: Transaction, low: int, levels: list[list[bytes]]) -> str | None:

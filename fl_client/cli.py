@@ -43,6 +43,20 @@ def purge(
 
 
 @app.command()
+def link(config: Annotated[Path, typer.Argument(help="The site.toml.")]) -> None:
+    """Tell the consent log which recordings there are: one person in each, as the lists say."""
+    from fl_client.linking import link_recordings
+    from fl_client.site import open_site
+
+    try:
+        number = link_recordings(open_site(config))
+    except (SiteError, ConsentError, OSError, ValueError) as e:
+        typer.echo(f"error    {e}", err=True)
+        raise typer.Exit(1) from e
+    typer.echo(f"Linked {number} recordings. A changed frame makes another recording.")
+
+
+@app.command()
 def check(config: Annotated[Path, typer.Argument(help="The site.toml.")]) -> None:
     """Check that this site can take part: device, recordings, consent, labels."""
     from fl_client.doctor import examine  # torch takes a second: not for --help

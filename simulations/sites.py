@@ -13,7 +13,8 @@ from pathlib import Path
 from consent.events import ConsentEvent
 from consent.keys import SigningKey
 from consent.model import Grant, NoticeRef, Purpose, Role
-from consent.registry import OWN_ROLES, Registry
+from consent.registry import Registry
+from consent.site_folder import OWN_ROLES
 from consent.site_keys import key_name
 from consent.subject_events import ConsentGiven, SubjectRegistered
 from core_model.data.recordings import read_recordings

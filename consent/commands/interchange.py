@@ -5,26 +5,27 @@ from __future__ import annotations
 import enum
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
+from consent.commands.shell import (
+    DEFAULT_FOLDER,
+    EXIT_FINDING,
+    EXIT_USAGE,
+    Folder,
+    opened,
+    plain_errors,
+)
 from consent.dpv import export_records
 from consent.dpv_import import read_records
-from consent.errors import ConsentError
 from consent.intake import Answer, Problem, plan_import, write
 from consent.kantara import export_receipt, read_receipt
 from consent.model import Relation
-from consent.registry import Registry
 from consent.table_import import read_csv, read_jsonl
 
 app = typer.Typer(no_args_is_help=True)
-EXIT_FINDING, EXIT_USAGE = 1, 2
-DEFAULT = Path("consent")
-Folder = Annotated[Path, typer.Option("--folder", help="The site's consent folder.")]
 
 
 class Format(enum.StrEnum):
@@ -50,7 +51,7 @@ def import_file(
     notice: Annotated[
         str | None, typer.Option(metavar="ID:VERSION:LANGUAGE", help="For Kantara receipts.")
     ] = None,
-    folder: Folder = DEFAULT,
+    folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Take in consent from FILE: every line, or none and every reason.
 
@@ -60,8 +61,8 @@ def import_file(
     adult_from, expires_at, max_rounds, max_epsilon, territories, notice_sha256.
     Exit code 1: some lines cannot be taken in, and nothing was written.
     """
-    with _refusals():
-        registry = Registry.open(folder, _now)
+    with plain_errors():
+        registry = opened(folder)
         found = _read(file, form or _SUFFIXES.get(file.suffix), relation, notice)
         plan = plan_import(registry, found)
         for problem in plan.problems:
@@ -82,14 +83,14 @@ def export(
     subject: Annotated[list[str] | None, typer.Argument(help="Subject ids; else everyone.")] = None,
     form: Annotated[Format, typer.Option("--format", help="27560 or kantara.")] = Format.DPV,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Else printed.")] = None,
-    folder: Folder = DEFAULT,
+    folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Write consent records (ISO/IEC TS 27560 in DPV JSON-LD), or a Kantara receipt of one person.
 
     Holds personal data: give it to those alone who may have it.
     """
-    with _refusals():
-        registry = Registry.open(folder, _now)
+    with plain_errors():
+        registry = opened(folder)
         state = registry.state()
         everyone = [s for s, p in state.subjects.items() if not p.erased]
         if form is Format.KANTARA:
@@ -138,19 +139,6 @@ def _notice(text: str) -> tuple[str, int, str]:
     if len(parts) != 3 or not parts[1].isdecimal():
         _stop("--notice: expected ID:VERSION:LANGUAGE, such as study:1:en")
     return parts[0], int(parts[1]), parts[2]
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn errors into one line and an exit code."""
-    try:
-        yield
-    except (ConsentError, OSError) as e:
-        _stop(str(e))
 
 
 def _stop(message: str) -> NoReturn:

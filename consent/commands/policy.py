@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from consent.errors import ConsentError, DeniedError
+from consent.commands.shell import (
+    DEFAULT_FOLDER,
+    EXIT_DENIED,
+    EXIT_FINDING,
+    EXIT_USAGE,
+    Folder,
+    now,
+    opened,
+    plain_errors,
+    print_json,
+)
 from consent.model import Role
 from consent.policy import decide_use, parse_declaration
 from consent.policy_log import (
@@ -24,7 +31,6 @@ from consent.policy_log import (
     site_rules,
 )
 from consent.policy_report import DISCLAIMER, EVIDENCE, explain
-from consent.registry import Registry
 from consent.rulebook import (
     Outcome,
     Rule,
@@ -40,10 +46,7 @@ app = typer.Typer(
     help="Rules of law and licences for a declared use. They check declarations, not deeds, and "
     "are no legal advice.",
 )
-EXIT_FINDING, EXIT_USAGE, EXIT_DENIED = 1, 2, 4
 EXITS = {Outcome.ALLOW: 0, Outcome.REVIEW: EXIT_FINDING, Outcome.DENY: EXIT_DENIED}
-DEFAULT = Path("consent")
-Folder = Annotated[Path, typer.Option("--folder", help="The site's consent folder.")]
 Enable = Annotated[list[str], typer.Option("--enable", help="Rule set that is off by default.")]
 Also = Annotated[
     list[Path], typer.Option("--also", help="The site's own rule file. It can only forbid more.")
@@ -75,7 +78,8 @@ def show(
         return
     found = [r for s in everything for r in s.rules if rule in (r.id, s.name)]
     if not found:
-        _stop(f"no rule or rule set {rule!r}; see: omote-consent policy show")
+        typer.echo(f"no rule or rule set {rule!r}; see: omote-consent policy show", err=True)
+        raise typer.Exit(EXIT_USAGE)
     for one in found:
         _show_rule(one)
 
@@ -89,10 +93,10 @@ def put_to_the_rules(
     as_json: Annotated[bool, typer.Option("--json", help="For machines.")] = False,
 ) -> None:
     """Put DECLARATION to the rules. Writes nothing. Exit code 0: allow, 1: review, 4: deny."""
-    with _refusals():
+    with plain_errors():
         book = _book(enable, also)
         declared = parse_declaration(declaration.read_text("utf-8"))
-    when = datetime.now(UTC) if at is None else at.replace(tzinfo=UTC)
+    when = now() if at is None else at.replace(tzinfo=UTC)
     verdict = decide_use(declared, book, when)
     if as_json:
         findings = [
@@ -103,7 +107,7 @@ def put_to_the_rules(
         answer = {"verdict": verdict.outcome, "missing": verdict.missing, "findings": findings}
         digests = {"declaration": verdict.declaration, "policy": verdict.policy}
         rest = {"signers": verdict.signers, "at": when.isoformat(), "note": DISCLAIMER}
-        typer.echo(json.dumps(answer | digests | rest, indent=2, ensure_ascii=False))
+        print_json(answer | digests | rest)
     else:
         typer.echo("\n".join(explain(verdict, declared)))
     raise typer.Exit(EXITS[verdict.outcome])
@@ -117,10 +121,10 @@ def template() -> None:
 
 
 @app.command("set")
-def set_site_rules(enable: Enable = [], also: Also = [], folder: Folder = DEFAULT) -> None:  # noqa: B006
+def set_site_rules(enable: Enable = [], also: Also = [], folder: Folder = DEFAULT_FOLDER) -> None:  # noqa: B006
     """Log the rules that this site goes by. Signed by the data-protection officer."""
-    with _refusals():
-        book = set_rules(Registry.open(folder, _now), enable, also)
+    with plain_errors():
+        book = set_rules(opened(folder), enable, also)
         typer.echo(f"Set: {', '.join(book.names)}\nRules sha256 {book.digest}")
 
 
@@ -131,22 +135,22 @@ def evidence(
     valid_until: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day on which it ends, UTC.")
     ] = None,
-    folder: Folder = DEFAULT,
+    folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Log DOCUMENT by its digest, and print what to put into a declaration."""
-    with _refusals():
+    with plain_errors():
         until = None if valid_until is None else valid_until.replace(tzinfo=UTC)
-        event = add_evidence(Registry.open(folder, _now), kind, document, until)
+        event = add_evidence(opened(folder), kind, document, until)
         end = f"\nvalid_until = {until:%Y-%m-%dT%H:%M:%SZ}" if until else ""
         typer.echo(f'[[evidence]]\nkind = "{event.kind}"\nsha256 = "{event.sha256}"{end}')
 
 
 @app.command()
-def decide(declaration: Path, folder: Folder = DEFAULT) -> None:
+def decide(declaration: Path, folder: Folder = DEFAULT_FOLDER) -> None:
     """Decide on DECLARATION by the site's rules and log it. Exit codes as of test."""
-    with _refusals():
+    with plain_errors():
         declared = parse_declaration(declaration.read_text("utf-8"))
-        verdict = log_decision(Registry.open(folder, _now), declared)
+        verdict = log_decision(opened(folder), declared)
         typer.echo("\n".join(explain(verdict, declared)))
     raise typer.Exit(EXITS[verdict.outcome])
 
@@ -157,20 +161,20 @@ def approve_use(
     role: Annotated[
         Role, typer.Option(help="Whose key signs: dpo, or root as the second.")
     ] = Role.DPO,
-    folder: Folder = DEFAULT,
+    folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Answer for a use that is under review. Nobody can approve what is denied."""
-    with _refusals():
+    with plain_errors():
         declared = parse_declaration(declaration.read_text("utf-8"))
-        index = log_approval(Registry.open(folder, _now), declared, role)
+        index = log_approval(opened(folder), declared, role)
         typer.echo(f"Approved, entry {index}.\n{DISCLAIMER}")
 
 
 @app.command()
-def check(declaration: Path, folder: Folder = DEFAULT) -> None:
+def check(declaration: Path, folder: Folder = DEFAULT_FOLDER) -> None:
     """May this use go ahead now? Exit code 0: yes, 4: no, and why."""
-    with _refusals():
-        registry = Registry.open(folder, _now)
+    with plain_errors():
+        registry = opened(folder)
         declared = parse_declaration(declaration.read_text("utf-8"))
         require_permission(registry.state(), declared, site_rules(registry), registry.now())
         typer.echo(f"Yes, as declared.\n{DISCLAIMER}")
@@ -203,27 +207,7 @@ def _show_rule(rule: Rule) -> None:
 
 
 def _book(enable: list[str], also: list[Path]) -> RuleBook:
-    with _refusals():
+    with plain_errors():
         return load_rule_book(
             enable, [parse_rule_set(path.read_text("utf-8"), path.name) for path in also]
         )
-
-
-def _now() -> datetime:
-    return datetime.now(UTC)
-
-
-@contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn errors into one line and an exit code."""
-    try:
-        yield
-    except DeniedError as e:
-        _stop(f"Denied: {e}", EXIT_DENIED)
-    except (ConsentError, OSError, UnicodeDecodeError) as e:
-        _stop(str(e))
-
-
-def _stop(message: str, code: int = EXIT_USAGE) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)

@@ -5,24 +5,29 @@ from __future__ import annotations
 import enum
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
-from consent.errors import BadSignatureError, ConsentError, MalformedError, ProofError
+from consent.commands.shell import (
+    DEFAULT_FOLDER,
+    EXIT_FINDING,
+    EXIT_INTEGRITY,
+    EXIT_USAGE,
+    Folder,
+    Subject,
+    opened,
+    plain_errors,
+)
+from consent.errors import BadSignatureError, MalformedError, ProofError
 from consent.keys import VerifierKey
 from consent.proof_file import SUFFIX, parse_proof
 from consent.receipt_page import render_page, token_of
 from consent.receipts import check_receipt, issue
-from consent.registry import Registry
 from consent.trust import TrustPolicy
 
 app = typer.Typer(no_args_is_help=True)
-EXIT_FINDING, EXIT_USAGE, EXIT_INTEGRITY = 1, 2, 3
-DEFAULT = Path("consent")
-Folder = Annotated[Path, typer.Option("--folder", help="The site's consent folder.")]
 
 
 class Format(enum.StrEnum):
@@ -35,19 +40,19 @@ class Format(enum.StrEnum):
 
 @app.command()
 def receipt(
-    subject: Annotated[str, typer.Argument(help="Subject id.")],
+    subject: Subject,
     form: Annotated[Format, typer.Option("--format")] = Format.JWS,
     entry: Annotated[int | None, typer.Option(help="Index of an entry; else the last.")] = None,
     language: Annotated[str, typer.Option(help="Of the page: en or ja.")] = "en",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Else printed.")] = None,
-    folder: Folder = DEFAULT,
+    folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Issue the receipt of a person's last answer: signed, as a page to print, or its proof alone.
 
     It is personal data of the subject: give it to them and to nobody else.
     """
-    with _refusals():
-        made = issue(Registry.open(folder, lambda: datetime.now(UTC)), subject, entry)
+    with plain_errors():
+        made = issue(opened(folder), subject, entry)
         if form is Format.HTML:
             text = render_page(made, language)
         else:
@@ -73,9 +78,9 @@ def check(
 
     Exit code 1: the signed receipt holds, but the page tells something else than it.
     """
-    with _refusals():
-        text = file.read_text("utf-8")
-        policy = _policy(vkey, trust)
+    with plain_errors():
+        text, policy = file.read_text("utf-8"), _policy(vkey, trust)
+    with plain_errors(), _verdict():
         newer = None if proof is None else parse_proof(proof.read_text("utf-8"))
         is_page = text.lstrip().startswith("<")
         language, token = token_of(text) if is_page else ("en", text)
@@ -98,26 +103,18 @@ def check(
 
 def _policy(vkey: str | None, trust: Path | None) -> TrustPolicy:
     if (vkey is None) == (trust is None):
-        _stop("whom should it trust? give --vkey KEY-OF-THE-LOG, or --policy FILE")
-    try:
-        if trust is not None:
-            return TrustPolicy.load(trust)
-        return TrustPolicy((VerifierKey.parse(str(vkey)),), {}, {}, None)
-    except MalformedError as e:
-        _stop(str(e))
+        typer.echo("whom should it trust? --vkey KEY-OF-THE-LOG, or --policy FILE", err=True)
+        raise typer.Exit(EXIT_USAGE)
+    if trust is not None:
+        return TrustPolicy.load(trust)
+    return TrustPolicy((VerifierKey.parse(str(vkey)),), {}, {}, None)
 
 
 @contextmanager
-def _refusals() -> Iterator[None]:
-    """Turn errors into one line and an exit code."""
+def _verdict() -> Iterator[None]:
+    """Whatever is wrong with a receipt, it does not hold."""
     try:
         yield
     except (BadSignatureError, ProofError, MalformedError) as e:
-        _stop(f"INVALID: {e}", EXIT_INTEGRITY)
-    except (ConsentError, OSError, UnicodeDecodeError) as e:
-        _stop(str(e))
-
-
-def _stop(message: str, code: int = EXIT_USAGE) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(code)
+        typer.echo(f"INVALID: {e}", err=True)
+        raise typer.Exit(EXIT_INTEGRITY) from e

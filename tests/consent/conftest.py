@@ -8,7 +8,8 @@ from consent.errors import MalformedError
 from consent.keys import SigningKey
 from consent.log import ConsentLog
 from consent.model import ConsentKind, Grant, NoticeRef, Purpose, Role, SubjectEvent
-from consent.registry import OWN_ROLES, Registry
+from consent.registry import Registry
+from consent.site_folder import OWN_ROLES
 from consent.site_keys import key_name
 from consent.subject_events import ConsentGiven, ConsentWithdrawn
 
@@ -65,6 +66,13 @@ def registrar():
 @pytest.fixture
 def log(tmp_path, clock, log_key, registrar, vault):
     return make_log(tmp_path / "site" / "log.sqlite", log_key, registrar, vault, clock)
+
+
+@pytest.fixture
+def staffed(tmp_path, log_key, registrar, vault, clock):
+    """A log that also knows a data-protection officer and a root key: entries begin at 4."""
+    path = tmp_path / "staffed" / "log.sqlite"
+    return make_log(path, log_key, registrar, vault, clock, Role.DPO, Role.ROOT)
 
 
 def make_log(path, log_key, registrar, vault, clock, *others):

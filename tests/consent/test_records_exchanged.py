@@ -131,6 +131,22 @@ def people(registry, notice):
     return [first, second, third]
 
 
+def test_limits_are_in_the_record(here) -> None:
+    registry, notice = here
+    records = subject_records(registry.state(), people(registry, notice)[0], ORIGIN)
+    by_purpose = {r["dpv:hasProcess"]["dpv:hasPurpose"]["@id"]: r for r in records}
+    (pretraining,) = by_purpose["omote:pretraining"]["dpv:hasConsentStatus"]
+    (finetuning,) = by_purpose["omote:finetuning"]["dpv:hasConsentStatus"]
+    until = {"@type": "dpv:UntilTimeDuration", "rdf:value": "2027-06-30T00:00:00+00:00"}
+    rounds = {"@type": "dpv:FixedOccurrencesDuration", "rdf:value": 10}
+    assert pretraining["dpv:hasDuration"] == [until]
+    assert finetuning["dpv:hasDuration"] == [rounds]
+    assert finetuning["omote:maxEpsilon"] == "2.5"
+    assert "omote:WrittenRelease" in finetuning["@type"]
+    places = by_purpose["omote:finetuning"]["dpv:hasProcess"]["dpv:hasLocation"]
+    assert places == ["loc:DE", "loc:US-IL"]
+
+
 def essence(record):
     """What must survive the journey: all but ids, times and places in the log."""
     last = record["dpv:hasConsentStatus"][-1]
@@ -178,6 +194,10 @@ TAMPERED = {
     "foreign purpose": change(["dpv:hasProcess", "dpv:hasPurpose"], "dpv:Marketing"),
     "implied consent": change(
         ["dpv:hasConsentStatus", 0, "@type"], ["dpv:ConsentGiven", "dpv:ImpliedConsent"]
+    ),
+    "implied and explicit at once": change(
+        ["dpv:hasConsentStatus", 0, "@type"],
+        ["dpv:ConsentGiven", "dpv:ImpliedConsent", "dpv:ExplicitlyExpressedConsent"],
     ),
     "only requested": change(["dpv:hasConsentStatus", 0, "@type"], ["dpv:ConsentRequested"]),
     "expired": change(["dpv:hasConsentStatus", 0, "@type"], ["dpv:ConsentExpired"]),

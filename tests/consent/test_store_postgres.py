@@ -7,6 +7,8 @@ import sys
 import threading
 
 import pytest
+import sqlalchemy as sa
+from sqlalchemy import exc
 
 from consent import merkle
 from consent.errors import LogDamagedError, LogRolledBackError
@@ -14,13 +16,10 @@ from consent.log import ConsentLog
 from consent.model import Role
 from consent.note import open_tree_head
 from consent.site_events import LogNote, SubjectErased
+from consent.store_postgres import PostgresStore, prepare
 from consent.verify import verify_log
 from tests.consent.conftest import given, key_of, withdrawn
 from tests.consent.postgres_server import binaries, postgres_server
-
-sa = pytest.importorskip("sqlalchemy", reason="needs the extra [postgres]")
-exc = sa.exc
-from consent.store_postgres import PostgresStore, prepare  # noqa: E402
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="needs Debian's package postgresql")
 
@@ -157,10 +156,12 @@ def test_a_stranger_on_the_server_reads_nothing(pg, urls) -> None:
 
 
 SPOIL = {
-    "an entry": ("UPDATE entry SET body = set_byte(body, 90, 48) WHERE seq = 3", "entry 3"),
+    "an entry": ("UPDATE entry SET body = set_byte(body, 90, get_byte(body, 90) # 1) "
+                 "WHERE seq = 3", "entry 3"),
     "an opening": ("UPDATE opening SET body = (SELECT body FROM opening WHERE seq = 2) "
                    "WHERE seq = 3", "entry 3"),
-    "a node": ("UPDATE node SET hash = set_byte(hash, 0, 0) WHERE level = 1 AND seq = 1",
+    "a node": ("UPDATE node SET hash = set_byte(hash, 0, get_byte(hash, 0) # 1) "
+               "WHERE level = 1 AND seq = 1",
                "entries 2 to 3"),
     "an entry removed": ("DELETE FROM entry WHERE seq = 3", "entry 3 is missing"),
 }  # fmt: skip
@@ -172,6 +173,17 @@ def test_tampering_is_named(pg, urls, log_key, registrar, clock, vault, statemen
     as_owner(urls, statement)
     with pytest.raises(LogDamagedError, match=named):
         verify_log(urls[1], log_key.verifier, vault)
+
+
+def test_dropped_triggers_are_noticed(pg, urls, log_key, vault) -> None:
+    verify_log(urls[1], log_key.verifier, vault)
+    for statement in ("ALTER TABLE node DISABLE TRIGGER kept", "DROP TRIGGER kept ON entry"):
+        engine = sa.create_engine(urls[0].replace("postgresql", "postgresql+psycopg"))
+        with engine.begin() as db:
+            db.execute(sa.text(statement))
+        engine.dispose()
+        with pytest.raises(LogDamagedError, match="triggers"):
+            verify_log(urls[1], log_key.verifier, vault)
 
 
 def test_a_restored_backup_is_never_signed_over(pg, urls, registrar, clock) -> None:

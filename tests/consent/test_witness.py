@@ -15,7 +15,8 @@ from consent.keys import SigningKey
 from consent.log import ConsentLog
 from consent.note import TreeHead, sign_tree_head
 from consent.witness import check_equivocation, decide, make_request, parse_request
-from consent.witness_http import MAX_REQUEST_BYTES, WitnessServer, ask_witness
+from consent.witness_client import ask_witness
+from consent.witness_http import MAX_REQUEST_BYTES, WitnessServer
 from consent.witness_store import Witness
 from tests.consent.conftest import given as consent_given
 from tests.consent.conftest import withdrawn
@@ -220,7 +221,7 @@ def test_a_log_is_cosigned_and_remembers_it(served, log, registrar, clock) -> No
     assert log.cosigned_snapshot() is None
     for i in range(3):
         log.append([consent_given(f"s{i}")], registrar, clock)
-        note, time_s = ask_witness(url, log.snapshot(), LOG.verifier, key)
+        note, time_s = ask_witness(url, log.snapshot(), [LOG.verifier], key)
         assert log.add_cosignatures(note, [key]) == 1
     log.append([consent_given("later")], registrar, clock)
     cosigned = log.cosigned_snapshot()
@@ -238,17 +239,17 @@ def test_a_truncated_log_finds_no_witness(served, log, registrar, clock, vault, 
     log.append([consent_given("anna")], registrar, clock)
     shutil.copytree(log.location.parent, tmp_path / "old")
     log.append([withdrawn("anna"), consent_given("ben")], registrar, clock)
-    ask_witness(url, log.snapshot(), LOG.verifier, key)
+    ask_witness(url, log.snapshot(), [LOG.verifier], key)
     old = ConsentLog(tmp_path / "old" / "log.sqlite", LOG, vault)
     with pytest.raises(WitnessError) as caught:
-        ask_witness(url, old.snapshot(), LOG.verifier, key)
+        ask_witness(url, old.snapshot(), [LOG.verifier], key)
     assert caught.value.status == 409
     old.append([consent_given("cleo"), consent_given("dora")], registrar, clock)
     with pytest.raises(WitnessError):  # the same size
-        ask_witness(url, old.snapshot(), LOG.verifier, key)
+        ask_witness(url, old.snapshot(), [LOG.verifier], key)
     old.append([consent_given("eve")], registrar, clock)
     with pytest.raises(WitnessError) as caught:  # longer
-        ask_witness(url, old.snapshot(), LOG.verifier, key)
+        ask_witness(url, old.snapshot(), [LOG.verifier], key)
     assert caught.value.status == 422
     assert [e.size for e in witness.evidence()] == [5]  # two heads of five entries: convicted
     with pytest.raises(LogDamagedError, match="signed no such"):
@@ -257,12 +258,12 @@ def test_a_truncated_log_finds_no_witness(served, log, registrar, clock, vault, 
 
 def test_a_witness_that_answers_with_another_key_is_not_believed(served, log) -> None:
     with pytest.raises(BadSignatureError):
-        ask_witness(served[0], log.snapshot(), LOG.verifier, COSIGNERS[1].verifier)
+        ask_witness(served[0], log.snapshot(), [LOG.verifier], COSIGNERS[1].verifier)
 
 
 def test_monitors_fetch_the_last_head(served, log) -> None:
     url, _ = served
-    ask_witness(url, log.snapshot(), LOG.verifier, COSIGNERS[0].verifier)
+    ask_witness(url, log.snapshot(), [LOG.verifier], COSIGNERS[0].verifier)
     connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=5)
     name = hashlib.sha256(LOG.name.encode()).hexdigest()
     for path, want in ((f"/{name}/checkpoint", 200), ("/zz/checkpoint", 404), ("/", 404)):
@@ -298,5 +299,5 @@ def test_odd_requests_are_turned_away_unread(served, method, path, headers, want
 
 
 def test_nothing_is_written_to_the_terminal(served, log, capfd) -> None:
-    ask_witness(served[0], log.snapshot(), LOG.verifier, COSIGNERS[0].verifier)
+    ask_witness(served[0], log.snapshot(), [LOG.verifier], COSIGNERS[0].verifier)
     assert capfd.readouterr() == ("", "")
