@@ -25,10 +25,12 @@ from consent.desk.views import (
     NoticeView,
     PersonView,
     TodayView,
+    TracesView,
     entry_view,
     notice_views,
     person_view,
     today_view,
+    traces_view,
 )
 from consent.envelope import canonical_json
 from consent.errors import HookError
@@ -166,6 +168,11 @@ class Book:
         """Write a withdrawal; return its index."""
         with self._lock:
             return self._registry.withdraw(subject_id, purposes)
+
+    def traces(self, subject_id: str) -> TracesView:
+        """Where the person's data had a part, and what was done about it."""
+        with self._lock:
+            return traces_view(self._registry.state(), subject_id)
 
     def receipt(self, subject_id: str, index: int, language: str) -> str:
         """Return the signed receipt of an entry, as a page to print.

@@ -91,7 +91,13 @@ def entry(request: Request, desk: Desked, session: SignedIn, who: Who, index: in
     except KeyError as e:
         raise GoneError from e
     return desk.draw(
-        request, "entry.html", session=session, who=who, entry=found, head=desk.book.head()
+        request,
+        "entry.html",
+        session=session,
+        who=who,
+        entry=found,
+        head=desk.book.head(),
+        traces=desk.book.traces(who.subject_id) if found.withdrawn else None,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from consent.model import NoticeRef, Purpose
+from consent.model import NoticeRef, Purpose, Remedy
 from consent.standing import Logged, SubjectState
 from consent.state import State, Status, decide
 from consent.subject_events import (
@@ -16,6 +16,7 @@ from consent.subject_events import (
     ConsentRequested,
     ConsentWithdrawn,
 )
+from consent.upkeep import touched_by
 
 BANDS = {"30": 30, "60": 60, "90": 90}  # days until consent ends
 ATTENTION = {
@@ -91,6 +92,14 @@ class EntryView:
     withdrawn: tuple[Purpose, ...] = ()
     asked: tuple[Purpose, ...] = ()
     notice: NoticeRef | None = None
+
+
+@dataclass(frozen=True)
+class TracesView:
+    """Where a person's data had a part before they took their consent back."""
+
+    num_rounds: int
+    models: tuple[tuple[str, Remedy | None], ...]  # digest, and what was done about it
 
 
 @dataclass(frozen=True)
@@ -179,6 +188,14 @@ def entry_view(state: State, subject_id: str, index: int) -> EntryView:
         case ConsentRequested(purposes=purposes, notice=notice):
             return EntryView((index,), first.time, asked=in_order(purposes), notice=notice)
     raise KeyError(index)
+
+
+def traces_view(state: State, subject_id: str) -> TracesView:
+    """Work out what a withdrawal came too late for."""
+    touched = touched_by(state, subject_id)
+    found = touched.remediations(state)
+    models = tuple((digest, done.kind if done else None) for digest, done in found.items())
+    return TracesView(len(touched.rounds), models)
 
 
 def notice_views(state: State) -> tuple[NoticeView, ...]:

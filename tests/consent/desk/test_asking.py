@@ -6,9 +6,10 @@ from datetime import timedelta
 import pytest
 
 from consent.hooks import install_hook
-from consent.model import ConsentKind, Purpose, Role
+from consent.model import ConsentKind, Purpose, Remedy, Role
 from consent.note import parse_tree_head, split_note
 from consent.receipts import check_receipt
+from consent.site_events import ModelPublished, ModelRemediation, RoundSigned
 from consent.state import Status, decide
 from consent.subject_events import ConsentGiven, ConsentRefused
 from consent.trust import parse_policy
@@ -200,6 +201,31 @@ def test_one_purpose_is_withdrawn_and_the_others_hold(registrar_at_desk, registr
     registrar_at_desk.send(f"{person}/withdraw", purpose=ticked)
     assert statuses(registry)[Purpose.PRETRAINING] is Status.ALLOWED
     assert statuses(registry)[Purpose.FINETUNING] is Status.WITHDRAWN
+
+
+def test_a_withdrawal_lists_the_models_it_came_too_late_for(registrar_at_desk, registry) -> None:
+    person = registrar_at_desk.register()
+    registrar_at_desk.answer(person, **SOME)
+    given = registry.state().subjects[registry.find(OUTSIDE_ID)].answers[Purpose.FINETUNING]
+    digest = "1" * 64
+    for event in (
+        RoundSigned(
+            run_id="run", round=1, purpose=Purpose.FINETUNING, model_in=digest, update=digest,
+            manifest=digest, entries=(given.index,), attestation="",
+        ),
+        ModelPublished(model="a" * 64, run_id="run", rounds=(1,)),
+        ModelPublished(model="b" * 64, run_id="run", rounds=(1,)),
+        ModelPublished(model="c" * 64, run_id="another run", rounds=(1,)),
+        ModelRemediation(model="b" * 64, kind=Remedy.RETIRE, reason="withdrawn"),
+    ):  # fmt: skip
+        registry.append([event], Role.OPERATOR)
+    registrar_at_desk.get(f"{person}/withdraw")
+    page = registrar_at_desk.send(f"{person}/withdraw", purpose=["finetuning"]).text
+    told = re.findall(r"<code>([a-c]{16})</code> ([^<]+)<br>", page)
+    assert told == [
+        ("a" * 16, "Nothing has been decided about it yet."),
+        ("b" * 16, "The model is used no more. Copies that were handed out still exist."),
+    ]
 
 
 def test_withdrawal_needs_no_registrars_key(registrar_at_desk, registry) -> None:

@@ -4,9 +4,13 @@ from datetime import timedelta
 import pytest
 
 from consent.desk.accounts import remove_account
+from consent.desk.answers import ASSENTS, KINDS, TERMS
+from consent.desk.pages import PLACES
 from consent.desk.session import IDLE
 from consent.desk.texts import load_texts
-from consent.model import Purpose, Relation
+from consent.model import Purpose, Relation, Remedy
+from consent.roles import MAY_SIGN
+from consent.state import Status
 from tests.consent.conftest import give
 from tests.consent.desk.conftest import ACCOUNT, OUTSIDE_ID, PASSWORD, Visitor
 
@@ -183,7 +187,13 @@ def test_choosing_a_language_leads_to_no_other_site(registrar_at_desk, back) -> 
 def test_every_text_of_the_templates_and_codes_is_there_in_both_languages() -> None:
     texts = load_texts()
     assert texts["en"].keys() == texts["ja"].keys()
-    for purpose in Purpose:
-        assert {f"purpose_{purpose}", f"about_{purpose}"} <= texts["ja"].keys()
+    kinds = {"purpose": Purpose, "about": Purpose, "status": Status, "relation": Relation}
+    kinds |= {"remedy": Remedy, "kind": KINDS, "assent": ASSENTS, "months": TERMS, "place": PLACES}
+    for name, values in kinds.items():
+        assert {f"{name}_{value}" for value in values} <= texts["ja"].keys()
+    about_people = [
+        k for k in MAY_SIGN if k.startswith(("subject.", "consent.", "guardian.", "age."))
+    ]
+    assert {"event_" + kind.replace(".", "_") for kind in about_people} <= texts["ja"].keys()
     same = {k for k in texts["en"] if texts["en"][k] == texts["ja"][k]}
     assert not same
