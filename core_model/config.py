@@ -40,11 +40,8 @@ class EncoderConfig(Settings):
             raise ValueError(
                 f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}"
             )
-        if self.stem == "convolution" and (self.patch_size != 8 or self.embed_dim % 32):
-            raise ValueError(
-                "the convolution stem has patch_size 8 and an embed_dim that divides by 32, "
-                f"not {self.patch_size} and {self.embed_dim}"
-            )
+        if self.stem == "convolution" and self.patch_size != 16:
+            raise ValueError(f"the convolution stem has patch_size 16, not {self.patch_size}")
         if self.embed_dim % self.num_heads or self.embed_dim % 4:
             raise ValueError(f"embed_dim {self.embed_dim} must divide by num_heads and by 4")
         return self
@@ -55,30 +52,29 @@ class EncoderConfig(Settings):
         return int((self.image_size // self.patch_size) ** 2)
 
 
-_SIZES: dict[Size, EncoderConfig] = {
-    # For tests and the demo: 0.2 M weights (docs/adr/0003).
-    "micro": EncoderConfig(
-        image_size=64,
-        patch_size=8,
-        embed_dim=128,
-        depth=1,
-        num_heads=4,
-        mlp_ratio=1.0,
-        stem="convolution",
-        pooling="weighted",
-    ),
-    "tiny": EncoderConfig(embed_dim=192, depth=12, num_heads=3),
-    "small": EncoderConfig(embed_dim=384, depth=12, num_heads=6),
-    "base": EncoderConfig(embed_dim=768, depth=12, num_heads=12),
-    "large": EncoderConfig(embed_dim=1024, depth=24, num_heads=16),
+_SIZES: dict[Size, tuple[int, int, int, int]] = {
+    # (embed_dim, depth, num_heads, patch_size)
+    "micro": (128, 2, 4, 16),  # for tests and the demo: 0.6 M weights
+    "tiny": (192, 12, 3, 16),
+    "small": (384, 12, 6, 16),
+    "base": (768, 12, 12, 16),
+    "large": (1024, 24, 16, 16),
 }
 
 
 def encoder_config(size: Size, image_size: int | None = None) -> EncoderConfig:
     """Return the encoder of a named size: 64 pixels for ``micro``, else 224, unless given."""
-    named = _SIZES[size]
-    values = named.model_dump() | {"image_size": image_size or named.image_size}
-    return EncoderConfig.model_validate(values)
+    dim, depth, heads, patch = _SIZES[size]
+    pixels = image_size or (64 if size == "micro" else 224)
+    return EncoderConfig(
+        image_size=pixels,
+        patch_size=patch,
+        embed_dim=dim,
+        depth=depth,
+        num_heads=heads,
+        stem="convolution" if size == "micro" else "patch",
+        pooling="weighted" if size == "micro" else "mean",
+    )
 
 
 class OptimiserConfig(Settings):
@@ -90,7 +86,6 @@ class OptimiserConfig(Settings):
     betas: tuple[float, float] = (0.9, 0.999)
     warmup: float = Field(0.1, ge=0, lt=1)  # share of the run
     layer_decay: float = Field(1.0, gt=0, le=1)  # factor a layer, from the heads downwards
-    block_rate: float = Field(1.0, gt=0)  # factor of the transformer blocks
     batch_size: int = Field(64, gt=1)
     epochs_per_round: int = Field(1, gt=0)
 

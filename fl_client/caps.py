@@ -57,7 +57,7 @@ def most_weights(plan: RoundPlan) -> int:
     dim, pixels = encoder.embed_dim, 3 * encoder.patch_size**2
     total = (pixels + 2 * encoder.num_patches + len(plan.action_units) + 8) * dim
     if encoder.stem == "convolution":
-        total += 5 * dim**2 + 16 * dim
+        total += 11 * dim**2 + 16 * dim
     total += encoder.depth * _block(dim, encoder.mlp_ratio)
     if isinstance(training, PretrainConfig):
         wide = training.decoder_dim

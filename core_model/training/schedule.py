@@ -34,16 +34,18 @@ def make_optimiser(
     weights: Iterable[tuple[str, nn.Parameter]],
     config: OptimiserConfig,
     depth: int,
+    rates: dict[str, float] | None = None,
 ) -> torch.optim.AdamW:
     """Return AdamW with a group for each weight; ``rate_scale`` in a group scales its rate.
 
-    Biases, norms and tokens have no weight decay.
+    ``rates`` gives further factors by the name of a submodule. Biases, norms and tokens have no
+    weight decay.
     """
     groups: list[dict[str, Any]] = []
     for name, weight in weights:
         decay = config.weight_decay if weight.ndim > 1 and "token" not in name else 0.0
         scale = config.layer_decay ** (depth + 1 - layer_of(name, depth))
-        scale *= config.block_rate if name.startswith("encoder.blocks.") else 1.0
+        scale *= (rates or {}).get(name.split(".", 1)[0], 1.0)
         groups.append({"params": [weight], "weight_decay": decay, "rate_scale": scale})
     return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
 
