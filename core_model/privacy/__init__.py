@@ -1,0 +1,1 @@
+"""Differential privacy with the person as the unit."""
