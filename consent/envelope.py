@@ -24,7 +24,7 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         MalformedError: There is a float in it, or a number that some readers would round.
     """
-    _refuse_inexact(value)
+    _refuse_inexact((value,))
     return _ENCODER.encode(value).encode()
 
 
@@ -128,18 +128,16 @@ def _whole(text: str) -> int:
 
 
 def _refuse_inexact(value: Any) -> None:
-    parts = value.values() if isinstance(value, dict) else value
-    if isinstance(parts, str):
-        return
-    if isinstance(value, float):
-        raise MalformedError("decimals must be text in signed JSON")
-    if isinstance(value, int):
-        if abs(value) > MAX_WHOLE:
+    for part in value.values() if isinstance(value, dict) else value:
+        kind = type(part)
+        if kind is str or part is None:  # most are: this runs for every entry that is written
+            continue
+        if kind is dict or kind is list or kind is tuple:
+            _refuse_inexact(part)
+        elif isinstance(part, float):
+            raise MalformedError("decimals must be text in signed JSON")
+        elif isinstance(part, int) and abs(part) > MAX_WHOLE:
             raise MalformedError("numbers beyond 2^53 - 1 must be text in signed JSON")
-    elif value is not None:
-        for part in parts:
-            if type(part) is not str:  # most are: a call for each would cost more than all else
-                _refuse_inexact(part)
 
 
 # Made once: json.dumps and json.loads would make new ones at every call.

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Self
 
 from consent.assets import Frames, usable_frames
+from consent.demand import Demand
 from consent.errors import ConsentChangedError
 from consent.journal import Journal
-from consent.log import Clock, LogSnapshot
+from consent.log import Clock
 from consent.model import Purpose
+from consent.snapshot import LogSnapshot
 from consent.state import Decision, State, Status, decide
 
 
@@ -58,6 +62,13 @@ class ConsentGate:
     def __init__(self, journal: Journal, clock: Clock) -> None:
         self._journal = journal
         self._clock = clock
+        self._demand: Demand | None = None
+
+    def demanding(self, demand: Demand) -> Self:
+        """Return a gate that also holds everyone against a declared use."""
+        narrower = copy.copy(self)
+        narrower._demand = demand
+        return narrower
 
     def rule(self, subject_ids: Iterable[str], purpose: Purpose) -> Ruling:
         """Rule on each subject, from a new snapshot.
@@ -123,6 +134,8 @@ class ConsentGate:
     ) -> Ruling:
         now = max(self._clock(), snapshot.last_time)
         decisions = {s: decide(state, s, purpose, now) for s in subject_ids}
+        if self._demand is not None:
+            decisions = {s: self._demand.judge(state, s, purpose, d) for s, d in decisions.items()}
         entries = {
             s: d.index
             for s, d in decisions.items()

@@ -14,10 +14,11 @@ from pathlib import Path
 from consent.checks import check_event
 from consent.events import ConsentEvent
 from consent.keys import SigningKey
-from consent.log import Clock, ConsentLog, LogSnapshot
+from consent.log import Clock, ConsentLog
 from consent.model import Role, SubjectEvent
 from consent.replay import Replay
 from consent.site_keys import SiteKeys
+from consent.snapshot import LogSnapshot
 from consent.state import State
 from consent.vault import Vault
 

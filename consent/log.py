@@ -8,116 +8,27 @@ signed over.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
 from consent import merkle
+from consent.appending import Ending, extend, last_time
 from consent.cosignature import WitnessKey, cosignature_time
-from consent.entry import MAX_ENTRY_BYTES, Opening, Sealed, Sealer, make_entry, parse_entry
+from consent.entry import Sealer
 from consent.errors import LogDamagedError, LogRolledBackError
 from consent.events import ConsentEvent
 from consent.high_water import HighWater, Mark
 from consent.keys import SigningKey, VerifierKey
 from consent.model import Role
-from consent.note import (
-    TreeHead,
-    parse_tree_head,
-    sign_tree_head,
-    signature_line,
-    split_note,
-)
-from consent.site_events import ClockAnomaly, KeyAdded
-from consent.store import Store, Transaction, blocks
+from consent.note import parse_tree_head, signature_line, split_note
+from consent.site_events import KeyAdded
+from consent.snapshot import LogSnapshot
+from consent.store import Store, Transaction
 from consent.store_sqlite import SqliteStore
 
 Clock = Callable[[], datetime]
 Location = Path | str  # a file of SQLite, or the URL of a PostgreSQL database
-
-
-@dataclass(frozen=True)
-class LogSnapshot:
-    """The log at one moment. Entries are never changed, so what is read later is of that moment."""
-
-    size: int
-    last_time: datetime  # of the last entry or, if that is later, the last cosignature
-    tree_head: str  # signed note, with the cosignatures that it has
-    _store: Store
-    _vault: Sealer | None
-
-    def events(self, start: int = 0) -> Iterator[tuple[int, int, str, ConsentEvent | None]]:
-        """Yield index, unix time, signer's key id and event (None: erased) from one transaction.
-
-        A log may be larger than memory: at most a block of it is held. Read it to the end soon;
-        while a reader is inside, an append may have to wait.
-
-        Raises:
-            LogDamagedError: An opening is not what the log committed to.
-        """
-        with self._store.transaction() as tx:
-            for low, high in blocks(start, self.size):
-                sealed = {seq: Sealed(owner, body) for seq, owner, body in tx.openings(low, high)}
-                for seq, body in tx.entries(low, high):
-                    entry = json.loads(body)  # verify_log reads it strictly
-                    event = self._open(seq, sealed.get(seq), entry["commit"])
-                    yield seq, entry["t"], entry["key"], event
-
-    def entry(self, index: int) -> bytes:
-        """Return the bytes of entry ``index``."""
-        with self._store.transaction() as tx:
-            return tx.entry(index)
-
-    def entries(self, start: int, stop: int) -> list[bytes]:
-        """Return the bytes of some entries. For pieces of a log: all are in memory at once."""
-        with self._store.transaction() as tx:
-            return [body for _, body in tx.entries(start, min(stop, self.size))]
-
-    def opening(self, index: int) -> Opening | None:
-        """Return what entry ``index`` commits to; None if it was erased or there is no vault.
-
-        Raises:
-            LogDamagedError: It is not what the entry committed to.
-        """
-        with self._store.transaction() as tx:
-            sealed = next((Sealed(o, b) for _, o, b in tx.openings(index, index + 1)), None)
-            return self._unseal(index, sealed, parse_entry(tx.entry(index)).commit)
-
-    def nodes(self, level: int, start: int, stop: int) -> list[bytes]:
-        """Return the hashes of some full subtrees of ``2**level`` entries."""
-        if level == 0:
-            return [merkle.leaf_hash(body) for body in self.entries(start, stop)]
-        with self._store.transaction() as tx:
-            return [value for _, value in tx.nodes(level, start, min(stop, self.size >> level))]
-
-    def consistency_proof(self, old_size: int) -> list[bytes]:
-        """Prove that this snapshot extends the log of ``old_size`` entries; empty from 0.
-
-        Raises:
-            ValueError: The log is shorter than ``old_size``: it was cut or restored.
-        """
-        if old_size == 0:
-            return []
-        with self._store.transaction() as tx:
-            return merkle.consistency_proof(tx.node, old_size, self.size)
-
-    def inclusion_proof(self, index: int) -> list[bytes]:
-        """Prove that entry ``index`` is in this snapshot."""
-        with self._store.transaction() as tx:
-            return merkle.inclusion_proof(tx.node, index, self.size)
-
-    def _open(self, seq: int, sealed: Sealed | None, commit: str) -> ConsentEvent | None:
-        opening = self._unseal(seq, sealed, commit)
-        return None if opening is None else opening.event
-
-    def _unseal(self, seq: int, sealed: Sealed | None, commit: str) -> Opening | None:
-        if sealed is None or self._vault is None:
-            return None
-        opening = self._vault.unseal(seq, sealed)
-        if opening is not None and opening.commitment() != commit:
-            raise LogDamagedError(f"entry {seq}: its opening is not what it committed to")
-        return opening
 
 
 class ConsentLog:
@@ -146,6 +57,7 @@ class ConsentLog:
         self._log_key = log_key
         self._vault = vault
         self._outgoing = outgoing
+        self._written: Ending | None = None  # where the log ended when this object wrote last
         if high_water is None and not isinstance(location, Path):
             raise ValueError("a log in a database needs a path for its high-water mark")
         self.high_water = HighWater(high_water or Path(location).with_name("high-water"))
@@ -198,31 +110,20 @@ class ConsentLog:
         if self._log_key is None or self._vault is None:
             raise PermissionError("this log was opened for reading; appending needs key and vault")
         with self.store.transaction(write=True) as tx:
-            edge = merkle.Frontier.of(tx.node, tx.size())
-            self._check_not_restored(tx, edge)
-            first, time_s = edge.size, int(clock().timestamp())
+            end = Ending.read(tx, self._written)
+            self._check_not_restored(tx, end)
             if not events:
-                return range(first, first)
-            behind = _last_time(tx, first) - time_s
-            signed = [(event, signer) for event in events]
-            if behind > 0:
-                signed.insert(0, (ClockAnomaly(seconds=behind), self._log_key))
-                time_s += behind
-            rows, nodes = [], []
-            for seq, (event, key) in enumerate(signed, start=first):
-                opening = Opening.of(event)
-                body = make_entry(opening, seq, time_s, key)
-                assert len(body) <= MAX_ENTRY_BYTES
-                rows.append((seq, body, self._vault.seal(seq, opening)))
-                nodes += edge.add(merkle.leaf_hash(body))
-            head = TreeHead(self._log_key.name, edge.size, edge.root())
+                return range(end.size, end.size)
             keys = [self._log_key, self._outgoing] if self._outgoing else [self._log_key]
-            tx.add_entries(rows)
-            tx.add_nodes(nodes)
-            tx.add_tree_head(edge.size, sign_tree_head(head, *keys))
-            tx.delete_openings(forget)
-        self.high_water.raise_to(Mark(head.size, head.root))
-        return range(head.size - len(events), head.size)
+            added = extend(end, events, signer, int(clock().timestamp()), keys, self._vault)
+            tx.add_entries(added.rows)
+            tx.add_nodes(added.nodes)
+            tx.add_tree_head(added.end.size, added.end.note)
+            if forget:
+                tx.delete_openings(forget)
+        self._written = added.end
+        self.high_water.raise_to(added.end.mark)
+        return range(added.end.size - len(events), added.end.size)
 
     def snapshot(self) -> LogSnapshot:
         """Return the log as it stands now, from one read.
@@ -270,7 +171,7 @@ class ConsentLog:
         if note is None:
             raise LogDamagedError(f"the log has {size} entries but no tree head of that size")
         cosigned = [cosignature_time(line) for line in tx.cosignatures(tx.last_cosigned())]
-        last = datetime.fromtimestamp(max([_last_time(tx, size), *cosigned]), UTC)
+        last = datetime.fromtimestamp(max([last_time(tx, size), *cosigned]), UTC)
         note += "".join(tx.cosignatures(size))
         return LogSnapshot(size, last, note, self.store, self._vault)
 
@@ -279,17 +180,17 @@ class ConsentLog:
         with self.store.transaction() as tx:
             return tx.openings_of(owner)
 
-    def _check_not_restored(self, tx: Transaction, edge: merkle.Frontier) -> None:
+    def _check_not_restored(self, tx: Transaction, end: Ending) -> None:
         mark = self.high_water.read()
-        if mark.size > edge.size:
+        if mark == end.mark:
+            return
+        if mark.size > end.size:
             raise LogRolledBackError(
-                f"the log has {edge.size} entries, but one of {mark.size} was signed before: is it "
+                f"the log has {end.size} entries, but one of {mark.size} was signed before: is it "
                 "a restored backup? Nothing was signed. Bring back the newer copy; without it, "
                 "begin a new log and tell the witnesses"
             )
-        same_size = mark.size == edge.size
-        root = edge.root() if same_size else merkle.root(tx.node, mark.size)
-        if root != mark.root:
+        if mark.size == end.size or merkle.root(tx.node, mark.size) != mark.root:
             raise LogRolledBackError(
                 f"the first {mark.size} entries are not those that were signed before: is it a "
                 "restored backup that grew? Nothing was signed"
@@ -303,7 +204,3 @@ def open_store(location: Location) -> Store:
     from consent.store_postgres import PostgresStore  # an extra: omote[postgres]
 
     return PostgresStore(location)
-
-
-def _last_time(tx: Transaction, size: int) -> int:
-    return int(json.loads(tx.entry(size - 1))["t"]) if size else 0

@@ -127,6 +127,26 @@ def require_permission(
         )
 
 
+def permit(registry: Registry, declaration: Declaration) -> Verdict:
+    """Decide on a use anew; log the decision if it is not the last one logged; return it.
+
+    Raises:
+        RecordError: The declaration names evidence that is not in the log.
+        DeniedError: The use may not go ahead, or the site has no rules. The decision is logged.
+    """
+    rules = site_rules(registry)
+    with registry.journal.writing() as state:
+        _check_evidence(state, declaration)
+        at = registry.now()
+        verdict = decide_use(declaration, rules, at)
+        event = verdict.event(declaration)
+        before = [d for d in state.decisions if d.event.declaration == declaration.digest]
+        if not before or before[-1].event != event:
+            registry.append([event], Role.OPERATOR)
+        require_permission(registry.state(), declaration, rules, at)
+    return verdict
+
+
 def _decided_at(state: State, declaration: Declaration, rules: RuleBook) -> int | None:
     """Index of the last decision on a declaration, if it was made by these rules."""
     found = [d for d in state.decisions if d.event.declaration == declaration.digest]

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from consent import merkle
 from consent.errors import MalformedError
-from consent.log import LogSnapshot
 from consent.note import decode_base64
+from consent.snapshot import LogSnapshot
 from consent.trust import Trusted, TrustPolicy
 
 SUFFIX = ".tlog-proof"

@@ -26,11 +26,11 @@ from consent.envelope import canonical_json, parse_json
 from consent.errors import BadSignatureError, MalformedError, ProofError, RecordError
 from consent.events import ConsentEvent, parse_event
 from consent.keys import SigningKey
-from consent.log import LogSnapshot
 from consent.model import Purpose, Role, SubjectEvent
 from consent.note import decode_base64
 from consent.proof_file import TlogProof, make_proof, parse_proof
 from consent.registry import Registry
+from consent.snapshot import LogSnapshot
 from consent.standing import Logged, SubjectState
 from consent.trust import Trusted, TrustPolicy
 

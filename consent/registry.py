@@ -17,7 +17,7 @@ from consent.events import ConsentEvent
 from consent.gate import ConsentGate
 from consent.journal import Journal
 from consent.keys import SigningKey
-from consent.log import Clock, LogSnapshot
+from consent.log import Clock
 from consent.model import (
     ConsentKind,
     Grant,
@@ -29,6 +29,7 @@ from consent.model import (
 )
 from consent.site_events import SubjectErased
 from consent.site_folder import SiteFolder
+from consent.snapshot import LogSnapshot
 from consent.standing import NoticeState
 from consent.state import State
 from consent.subject_events import (

@@ -6,8 +6,9 @@ from datetime import UTC, datetime
 
 from consent import merkle
 from consent.errors import LogRolledBackError, ProofError
-from consent.log import ConsentLog, LogSnapshot
+from consent.log import ConsentLog
 from consent.note import TreeHead, parse_tree_head, split_note
+from consent.snapshot import LogSnapshot
 from consent.state import State
 
 

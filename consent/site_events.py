@@ -154,7 +154,7 @@ class RoundSigned(Event):
 
 
 class RoundDiscarded(Event):
-    """An update was not sent, because consent ended while it was trained."""
+    """A round gave no update: consent ended meanwhile, or the rules did not allow the use."""
 
     type: Literal["round.discarded"] = "round.discarded"
     run_id: str

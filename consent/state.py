@@ -184,6 +184,8 @@ class Status(enum.StrEnum):
     NEEDS_OWN_CONSENT = "needs_own_consent"  # came of age
     EXHAUSTED = "exhausted"  # used in as many rounds as agreed
     ELSEWHERE = "elsewhere"  # agreed for other territories
+    LESSER_GRADE = "lesser_grade"  # agreed less expressly than the declared use demands
+    UNDECLARED = "undeclared"  # the declared use does not speak of such a person
     ERASED = "erased"
     UNKNOWN = "unknown"
 

@@ -16,6 +16,10 @@ from consent.errors import LogDamagedError
 
 BLOCK = 1024  # entries read at a time: memory stays flat, whatever the size of the log
 APPEND_ONLY = ("entry", "node", "tree_head", "cosignature")
+_ENDING = """
+SELECT (SELECT COALESCE(MAX(seq) + 1, 0) FROM entry),
+  COALESCE((SELECT note FROM tree_head ORDER BY size DESC LIMIT 1), '')
+"""
 Values = Mapping[str, Any]
 Run = Callable[[str, Values], list[Any]]
 RunMany = Callable[[str, Sequence[Values]], None]
@@ -31,6 +35,10 @@ class Transaction:
     def size(self) -> int:
         """Return the number of entries."""
         return int(self._run("SELECT COALESCE(MAX(seq) + 1, 0) FROM entry", {})[0][0])
+
+    def ending(self) -> tuple[int, str]:
+        """Return the number of entries, and the last tree head; no text if there is none."""
+        return self._run(_ENDING, {})[0]
 
     def entry(self, seq: int) -> bytes:
         """Return the bytes of one entry.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from consent import merkle
 from consent.errors import LogDamagedError, MalformedError
-from consent.log import LogSnapshot
 from consent.note import MAX_NOTE_BYTES
+from consent.snapshot import LogSnapshot
 from consent.trust import Trusted, TrustPolicy
 
 WIDTH = 256

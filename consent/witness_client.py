@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from consent.cosignature import WitnessKey, open_cosigned
 from consent.errors import BadSignatureError, MalformedError, WitnessError
 from consent.keys import VerifierKey
-from consent.log import LogSnapshot
+from consent.snapshot import LogSnapshot
 from consent.witness import make_request
 
 TIMEOUT_S = 10.0

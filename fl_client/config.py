@@ -29,6 +29,7 @@ class SiteConfig(Settings):
     recordings: tuple[Path, ...] = Field(min_length=1)  # lists in the standard format
     consent: Path  # folder of the consent log and its keys, from omote-consent init
     state: Path  # folder for weights that never leave
+    use: Path | None = None  # the declared use; none: the site takes part in no round
     labelled_aus: tuple[int, ...] = ()  # AUs to train; none: pretraining only
     device: str = "auto"
     threads: int = Field(0, ge=0)  # of the processor; 0: as many as torch likes
@@ -49,5 +50,7 @@ def load_site_config(path: Path) -> SiteConfig:
     config = load_settings(path, SiteConfig)
     root = path.resolve().parent
     places = {name: root / getattr(config, name) for name in ("consent", "state")}
+    if config.use is not None:
+        places["use"] = root / config.use
     lists = tuple(root / p for p in config.recordings)
     return config.model_copy(update={**places, "recordings": lists})

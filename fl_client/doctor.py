@@ -6,16 +6,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from consent.demand import Demand
+from consent.errors import DeniedError, MalformedError
+from consent.gate import ConsentGate
 from consent.model import Purpose
+from consent.policy import decide_use
+from consent.policy_log import site_rules
+from consent.rulebook import Outcome
 from core_model.data.labels import read_labels
+from fl_client.permission import declared_use
 from fl_client.site import Site
+
+Level = Literal["ok", "warning", "error"]
+_LEVELS: dict[Outcome, Level] = {
+    Outcome.ALLOW: "ok",
+    Outcome.REVIEW: "warning",
+    Outcome.DENY: "error",
+}
 
 
 @dataclass(frozen=True)
 class Finding:
     """What was found, and what to do about it."""
 
-    level: Literal["ok", "warning", "error"]
+    level: Level
     text: str
 
 
@@ -23,6 +37,7 @@ def examine(site: Site) -> Iterator[Finding]:
     """Yield findings about an opened site: device, frames, labels and consent."""
     yield Finding("ok", f"device {site.device}")
     yield from _frames(site)
+    yield from _use(site)
     yield from _consent(site)
     yield from _labels(site)
 
@@ -35,16 +50,35 @@ def _frames(site: Site) -> Iterator[Finding]:
         yield Finding("error", f"{len(empty)} recordings have no PNG frames, first: {empty[0]}")
 
 
+def _use(site: Site) -> Iterator[Finding]:
+    try:
+        declaration = declared_use(site)
+        verdict = decide_use(declaration, site_rules(site.registry), site.registry.now())
+    except (DeniedError, MalformedError) as e:
+        yield Finding("error", f"no round is trained: {e}")
+        return
+    first = verdict.findings[0]
+    told = f"declared use: {verdict.outcome}, {first.rule}: {first.why}"
+    yield Finding(_LEVELS[verdict.outcome], told)
+
+
 def _consent(site: Site) -> Iterator[Finding]:
-    subjects = {r.subject_id for r in site.recordings}
+    subjects, gate = {r.subject_id for r in site.recordings}, _gate(site)
     for purpose in (Purpose.PRETRAINING, Purpose.FINETUNING):
-        allowed = len(site.gate.rule(subjects, purpose).allowed)
+        allowed = len(gate.rule(subjects, purpose).allowed)
         text = f"consent to {purpose}: {allowed} of {len(subjects)} people"
         least = site.config.caps.min_subjects
         if allowed >= least:
             yield Finding("ok", text)
         else:
             yield Finding("warning", f"{text}; record it with: omote-consent give")
+
+
+def _gate(site: Site) -> ConsentGate:
+    try:
+        return site.gate.demanding(Demand.of(declared_use(site)))
+    except (DeniedError, MalformedError):
+        return site.gate
 
 
 def _labels(site: Site) -> Iterator[Finding]:

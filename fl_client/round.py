@@ -37,6 +37,7 @@ from fl_client.forgetting import forget_withdrawn
 from fl_client.installed_code import installed_code
 from fl_client.local_state import LocalState
 from fl_client.manifests import keep_manifest, signed_in
+from fl_client.permission import permitted
 from fl_client.selection import Selection, select
 from fl_client.site import Site
 from fl_client.training import Trained, train
@@ -73,7 +74,8 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
         detail = f"the server names attestation {plan.previous}; this site never signed it"
         raise RoundRefusedError(RefusalCode.NOT_MY_ATTESTATION, detail)
 
-    # (2) Who may be used? Asked anew in every round.
+    # (2) Do the rules allow this use, and who may be used? Asked anew in every round.
+    site = permitted(site, plan)
     min_subjects = max(plan.min_subjects, site.config.caps.min_subjects)
     selection = select(site.recordings, site.gate, plan, min_subjects)
     site.registry.append([_started(plan)], Role.OPERATOR)

@@ -21,6 +21,7 @@ EXPLAINED = {
     "CONSENT_CHANGED": "consent was withdrawn or expired while training",
     "REQUEST_DAMAGED": "the weights that arrived are not those of the plan",
     "NOT_MY_ATTESTATION": "the server names an attestation that the site never signed",
+    "POLICY_DENIED": "the rules that the site goes by do not allow its declared use",
     "SITE_FAULT": "see the site's own log",
     "NOT_ENROLLED": "not the site that was asked",
     "WRONG_WEIGHTS": "not exactly the shared weights, or not finite",
@@ -53,6 +54,7 @@ def check(federation: FederationFile) -> None:
     for site in config.sites:
         labels = ", ".join(f"AU{au}" for au in site.labelled_aus) or "pretraining only"
         typer.echo(f"  {site.site_id}: weight {site.weight:g}; {labels}")
+    typer.echo(f"initial checkpoint: {manifest.licence_line()}")
     typer.echo(f"shared in a round of finetuning: {shared.num_bytes():,} bytes a site")
     typer.echo("Right. Next: flwr run . --run-config 'federation=\"/path/to/federation.toml\"'")
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from consent.events import ConsentEvent
 from consent.keys import SigningKey
 from consent.model import Grant, NoticeRef, Purpose, Role
+from consent.policy_log import set_rules
 from consent.registry import Registry
 from consent.site_folder import OWN_ROLES
 from consent.site_keys import key_name
@@ -24,6 +25,21 @@ NOTICE = (
     "This person does not exist, or is in a published research data set. "
     "The notice stands for the text that a site would show."
 )
+USE = """\
+title = "Simulation: train an Action Unit detector"
+output_kind = ["au"]
+context = ["research"]
+effect = ["research"]
+subject_relation = ["volunteer"]
+purposes = ["pretraining", "finetuning"]
+data_terms = ["own_recordings"]
+consent = "explicit"
+
+[jurisdictions]
+subjects = ["EU"]
+sites = ["EU"]
+deployment = ["EU"]
+"""
 
 
 @dataclass(frozen=True)
@@ -88,12 +104,15 @@ def write_site(
     site = _site_folder(folder, site_id, labelled_aus, seed)
     consent = Registry.create(folder / "consent", site_id, now, keys=site.keys)
     notice = consent.publish_notice("simulation", "en", NOTICE, list(Purpose))
+    set_rules(consent, [], [])
+    (folder / "use.toml").write_text(USE)
     consent.append(list(_consents(listings, notice)), Role.REGISTRAR)
     lines = {
         "site_id": site_id,
         "recordings": [str(p.resolve()) for p in listings],
         "consent": "consent",
         "state": "state",
+        "use": "use.toml",
         "labelled_aus": list(labelled_aus),
         "threads": threads,
     }

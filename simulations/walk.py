@@ -66,7 +66,7 @@ def film(folder: Path, cache: Path) -> Path:
     links.write_bytes(b"".join(_link(r.frames, r.subject_id) for r in recordings))
     settings = {
         "site_id": registry.site, "recordings": ["recordings.csv"], "consent": "consent",
-        "state": "state", "labelled_aus": list(AUS), "threads": 1,
+        "state": "state", "use": "use.toml", "labelled_aus": list(AUS), "threads": 1,
     }  # fmt: skip
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
     (folder / "site.toml").write_text(lines)

@@ -16,10 +16,11 @@ from consent.errors import LogDamagedError
 from consent.events import ConsentEvent
 from consent.kept import read_kept
 from consent.keys import VerifierKey
-from consent.log import ConsentLog, LogSnapshot
+from consent.log import ConsentLog
 from consent.model import Role
 from consent.note import TreeHead, open_tree_head
 from consent.site_folder import SiteFolder
+from consent.snapshot import LogSnapshot
 from consent.state import State
 from consent.vault import Vault
 from consent.verify import verify_log

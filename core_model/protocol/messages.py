@@ -88,6 +88,7 @@ class RefusalCode(enum.IntEnum):
     CONSENT_CHANGED = 204  # withdrawn or expired while training
     REQUEST_DAMAGED = 205  # weights are not those that the plan names
     NOT_MY_ATTESTATION = 206  # the plan names one that this site did not sign
+    POLICY_DENIED = 207  # the site's rules do not allow the use, or none is declared
     SITE_FAULT = 299  # see the site's own log
     # The server refuses an update.
     NOT_ENROLLED = 301
