@@ -10,7 +10,7 @@ from typing import Self
 
 from consent.assets import Frames, usable_frames
 from consent.demand import Demand
-from consent.errors import ConsentChangedError
+from consent.errors import ConsentChangedError, LogDamagedError
 from consent.journal import Journal
 from consent.log import Clock
 from consent.model import Purpose
@@ -57,7 +57,11 @@ class AssetRuling:
 
 
 class ConsentGate:
-    """Reads a consent log and rules on subjects and recordings. Denies by default."""
+    """Reads a consent log and rules on subjects and recordings. Denies by default.
+
+    An entry that cannot be read, though no erasure names it, may be a withdrawal: until that is
+    settled nobody is allowed.
+    """
 
     def __init__(self, journal: Journal, clock: Clock) -> None:
         self._journal = journal
@@ -75,6 +79,9 @@ class ConsentGate:
 
         Time is the latest of the clock, the last entry and the last cosignature by a witness:
         setting a clock back revives nothing.
+
+        Raises:
+            LogDamagedError: An entry was made unreadable without an erasure.
         """
         with self._journal.reading() as (state, snapshot):
             return self._rule(state, snapshot, subject_ids, purpose)
@@ -132,6 +139,12 @@ class ConsentGate:
     def _rule(
         self, state: State, snapshot: LogSnapshot, subject_ids: Iterable[str], purpose: Purpose
     ) -> Ruling:
+        if state.lost:
+            raise LogDamagedError(
+                f"entry {min(state.lost)}: its opening is gone and no erasure names it; it may be "
+                "a withdrawal, so nothing is allowed. Bring back log.sqlite and keystore.sqlite "
+                "from a newer copy, then run: omote-consent log verify"
+            )
         now = max(self._clock(), snapshot.last_time)
         decisions = {s: decide(state, s, purpose, now) for s in subject_ids}
         if self._demand is not None:

@@ -26,6 +26,13 @@ class Replay:
         Raises:
             LogRolledBackError: The log is not an extension of what was read before.
         """
+        snapshot = self._read_on()
+        while self.state.lost and snapshot.size < self.log.snapshot().size:
+            # Perhaps erased after the snapshot: then one of the next entries says so.
+            snapshot = self._read_on()
+        return snapshot
+
+    def _read_on(self) -> LogSnapshot:
         snapshot = self.log.snapshot()
         head = parse_tree_head(split_note(snapshot.tree_head)[0])
         if self._head is not None and self._head != head:

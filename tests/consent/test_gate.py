@@ -7,7 +7,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from consent.assets import Frames, usable_frames
-from consent.errors import ConsentChangedError, LogRolledBackError
+from consent.errors import ConsentChangedError, LogDamagedError, LogRolledBackError
+from consent.log import ConsentLog
 from consent.model import Purpose, Role, Span
 from consent.registry import Registry
 from consent.site_events import AssetEnded, AssetLinked
@@ -48,7 +49,6 @@ def test_clock_set_back_revives_nothing_and_is_written_down(registry, notice, cl
 
 def test_cosignature_of_a_witness_tells_the_time_as_well(registry, notice, clock) -> None:
     from consent.cosignature import Cosigner
-    from consent.log import ConsentLog
 
     person = registry.register("a")
     give(registry, person, notice, expires_at=clock() + timedelta(days=1))
@@ -98,6 +98,59 @@ def test_consent_that_expires_during_a_round_voids_it(registry, notice, clock) -
     clock.tick(hours=1)
     with pytest.raises(ConsentChangedError):
         registry.gate.recheck(ruling)
+
+
+# --- a withdrawal that was made unreadable --------------------------------------------------------
+
+
+def delete_opening(registry, index):
+    with registry.journal.replay.log.store.transaction(write=True) as tx:
+        tx.delete_openings([index])
+
+
+def test_site_makes_a_withdrawal_unreadable_and_the_gate_allows_nobody(
+    registry, people, clock
+) -> None:
+    index = registry.withdraw(people[0])
+    delete_opening(registry, index)
+    again = Registry.open(registry.folder, clock)
+    with pytest.raises(LogDamagedError, match=f"entry {index}: its opening is gone") as caught:
+        again.gate.rule(people, F)
+    assert people[0] not in str(caught.value)
+    with pytest.raises(LogDamagedError):
+        again.gate.rule_assets(["0" * 64], F)
+
+
+def test_keystore_restored_without_the_newest_people_allows_nobody(registry, people, clock) -> None:
+    keystore = registry.folder / "keystore.sqlite"
+    backup = keystore.read_bytes()
+    registry.register("newest")
+    keystore.write_bytes(backup)
+    with pytest.raises(LogDamagedError, match="its opening is gone"):
+        Registry.open(registry.folder, clock).gate.rule(people, F)
+
+
+def test_erased_people_do_not_stop_the_gate(registry, people, clock) -> None:
+    registry.erase(people[0], "GDPR 17(1)(b)")
+    for gate in (registry.gate, Registry.open(registry.folder, clock).gate):
+        assert gate.rule(people, F).allowed == set(people[1:])
+
+
+def test_erasure_between_snapshot_and_reading_is_no_loss(
+    registry, people, clock, monkeypatch
+) -> None:
+    reader, real, erased = Registry.open(registry.folder, clock), ConsentLog.snapshot, []
+    reader.journal.replay.take_back(-1)  # reads all anew
+
+    def snapshot(log):
+        found = real(log)
+        if not erased and log is reader.journal.replay.log:
+            erased.append(people[0])
+            registry.erase(people[0], "GDPR 17(1)(b)")
+        return found
+
+    monkeypatch.setattr(ConsentLog, "snapshot", snapshot)
+    assert reader.gate.rule(people, F).allowed == set(people[1:])
 
 
 @pytest.mark.parametrize("grows", [False, True])
