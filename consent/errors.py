@@ -9,6 +9,7 @@
   * RecordError               an event does not fit what the log says already
   * HookError                 what follows a withdrawal could not be done
   * AccountsError             the desk's accounts cannot be used, or not so changed
+  * StoreError                the database of a log cannot be used
   * VaultError                sealed data cannot be opened with the keys at hand
   * LogDamagedError           a log does not agree with itself; names the entry
   * LogRolledBackError        a log is older than, or not an extension of, what was seen before
@@ -48,6 +49,10 @@ class RoleError(ConsentError):
 
 class RecordError(ConsentError):
     """An event does not fit what the log says already. Names no person."""
+
+
+class StoreError(ConsentError):
+    """The database of a log cannot be used. Names neither server nor password."""
 
 
 class HookError(ConsentError):

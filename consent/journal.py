@@ -9,7 +9,6 @@ import fcntl
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 from consent.checks import check_event
 from consent.events import ConsentEvent
@@ -17,7 +16,7 @@ from consent.keys import SigningKey
 from consent.log import Clock, ConsentLog
 from consent.model import Role, SubjectEvent
 from consent.replay import Replay
-from consent.site_keys import SiteKeys
+from consent.site_folder import SiteFolder
 from consent.snapshot import LogSnapshot
 from consent.state import State
 from consent.vault import Vault
@@ -26,15 +25,12 @@ from consent.vault import Vault
 class Journal:
     """A log with its state. Several processes may use one log; threads may share one of these."""
 
-    def __init__(
-        self, location: Path, keys: SiteKeys, vault: Vault, lock_file: Path, clock: Clock
-    ) -> None:
-        self.replay = Replay(ConsentLog(location, vault=vault))
+    def __init__(self, place: SiteFolder, vault: Vault, clock: Clock) -> None:
+        self.replay = Replay(place.open_log(vault=vault))
         self.clock = clock
-        self._location = location
-        self._keys = keys
+        self._place = place
+        self._keys = place.keys
         self._vault = vault
-        self._lock_file = lock_file
         self._lock = threading.RLock()
         self._depth = 0  # of nested writes
         self._opened: dict[tuple[SigningKey, SigningKey | None], ConsentLog] = {}
@@ -90,7 +86,7 @@ class Journal:
     @contextmanager
     def writing(self) -> Iterator[State]:
         """Keep everyone else from appending, in this process and others; yield the state."""
-        with self._lock, self._lock_file.open("a") as file:
+        with self._lock, self._place.append_lock.open("a") as file:
             if self._depth == 0:
                 fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
             self._depth += 1
@@ -106,6 +102,6 @@ class Journal:
         older = self._keys.active(Role.LOG, state.keys, state.size)[1:]
         pair = (newest, older[0] if older else None)
         if pair not in self._opened:
-            log = ConsentLog(self._location, newest, self._vault, outgoing=pair[1])
+            log = self._place.open_log(newest, self._vault, outgoing=pair[1])
             self._opened = {pair: log}
         return self._opened[pair]

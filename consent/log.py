@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 from consent import merkle
 from consent.appending import Ending, extend, last_time
 from consent.cosignature import WitnessKey, cosignature_time
 from consent.entry import Sealer
-from consent.errors import LogDamagedError, LogRolledBackError
+from consent.errors import LogDamagedError, LogRolledBackError, StoreError
 from consent.events import ConsentEvent
 from consent.high_water import HighWater, Mark
 from consent.keys import SigningKey, VerifierKey
@@ -197,10 +198,29 @@ class ConsentLog:
             )
 
 
+def check_url(url: str) -> str:
+    """Return the URL of a database if it may be written down.
+
+    Raises:
+        StoreError: It is no URL of PostgreSQL, or there is a password in it. The URL is not shown.
+    """
+    parts = urlsplit(url)
+    if parts.scheme != "postgresql":
+        raise StoreError("expected a URL that begins with postgresql://")
+    if parts.password is not None or "password" in parse_qs(parts.query):
+        raise StoreError(
+            "expected a URL without password, as others could read it; PostgreSQL takes it from "
+            "~/.pgpass (see 'The Password File' in its manual)"
+        )
+    return url
+
+
 def open_store(location: Location) -> Store:
     """Return the store of a log: SQLite for a path, PostgreSQL for a URL."""
     if isinstance(location, Path):
         return SqliteStore(location)
-    from consent.store_postgres import PostgresStore  # an extra: omote[postgres]
-
+    try:
+        from consent.store_postgres import PostgresStore  # an extra
+    except ImportError as e:
+        raise StoreError("a log in PostgreSQL needs: pip install 'omote[postgres]'") from e
     return PostgresStore(location)

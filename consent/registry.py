@@ -54,7 +54,7 @@ class Registry:
         place = SiteFolder(folder)
         self.keys = place.keys
         self._vault = place.open_vault()
-        self.journal = Journal(place.log, self.keys, self._vault, place.append_lock, clock)
+        self.journal = Journal(place, self._vault, clock)
 
     @classmethod
     def create(
@@ -66,15 +66,17 @@ class Registry:
         territory: str | None = None,
         num_roots: int = 1,
         keys: Mapping[Role, SigningKey] | None = None,
+        store: str | None = None,
     ) -> Registry:
         """Make an empty registry with new keys for each role, or those given.
 
-        Of ``num_roots`` root keys, more than half must agree to change keys later.
+        Of ``num_roots`` root keys, more than half must agree to change keys later. ``store`` is
+        the URL of a PostgreSQL database, without password; else the log is a file.
 
         Raises:
             KeyFileError: There is a registry already.
         """
-        SiteFolder(folder).found(site, clock, territory, num_roots, keys or {})
+        SiteFolder(folder).found(site, clock, territory, num_roots, keys or {}, store)
         return cls(folder, clock)
 
     @classmethod

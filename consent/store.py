@@ -168,6 +168,15 @@ class Store(Protocol):
         """
         ...
 
+    def check_empty(self) -> None:
+        """Check that a log can begin here.
+
+        Raises:
+            FileExistsError: There is a log already.
+            FileNotFoundError: There are no tables to begin in.
+        """
+        ...
+
     def check_guards(self) -> None:
         """Check that what keeps the tables append-only was not dropped.
 

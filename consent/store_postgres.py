@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import exc
 
-from consent.errors import LogDamagedError
+from consent.errors import LogDamagedError, StoreError
 from consent.store import APPEND_ONLY, Transaction, Values
 
 _LOCK = "SELECT pg_advisory_xact_lock(hashtext('omote/consent-log/' || current_schema()))"
@@ -79,13 +79,22 @@ class PostgresStore:
             FileNotFoundError: There are no tables.
             LogDamagedError: The server may lose what it acknowledged.
         """
-        with self.transaction(write=True) as tx:
-            if tx.size():
-                raise FileExistsError("there is a consent log in this schema already")
+        self.check_empty()
         with self._engine.connect() as db:
             for setting in ("fsync", "full_page_writes"):
                 if db.execute(sa.text(f"SHOW {setting}")).scalar_one() != "on":
                     raise LogDamagedError(f"the server runs with {setting} = off: turn it on")
+
+    def check_empty(self) -> None:
+        """Check that there are tables, and no entry in them.
+
+        Raises:
+            FileExistsError: There is a log already.
+            FileNotFoundError: There are no tables.
+        """
+        with self.transaction(write=True) as tx:
+            if tx.size():
+                raise FileExistsError("there is a consent log in this schema already")
 
     def check_guards(self) -> None:
         """Check that the triggers are there and turned on.
@@ -106,6 +115,7 @@ class PostgresStore:
 
         Raises:
             FileNotFoundError: There are no tables.
+            StoreError: The server cannot be reached, or refuses this role.
         """
         try:
             with self._engine.begin() as db:
@@ -122,6 +132,11 @@ class PostgresStore:
                     "no consent log in this schema; make its tables with: omote-consent log prepare"
                 ) from None  # the cause tells the server's address
             raise
+        except exc.OperationalError:
+            raise StoreError(
+                "the database of the consent log cannot be reached, or refuses this role: see the "
+                "server's own log, store.url in the site's consent folder, and ~/.pgpass"
+            ) from None  # the cause tells the server's address
 
 
 def prepare(owner_url: str, role: str) -> None:
@@ -142,9 +157,12 @@ def prepare(owner_url: str, role: str) -> None:
 
 
 def _engine(url: str) -> sa.Engine:
-    parsed = sa.make_url(url)
+    try:
+        parsed = sa.make_url(url)
+    except (exc.ArgumentError, ValueError):
+        raise StoreError("expected a URL of PostgreSQL") from None  # it may hold a password
     if parsed.get_backend_name() != "postgresql":
-        raise ValueError("expected a path, or a URL that begins with postgresql://")
+        raise StoreError("expected a URL that begins with postgresql://")
     # hide_parameters: errors must not show what is in a row.
     return sa.create_engine(
         parsed.set(drivername="postgresql+psycopg"), hide_parameters=True, pool_pre_ping=True

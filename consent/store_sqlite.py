@@ -86,6 +86,15 @@ class SqliteStore:
             for statement in _triggers():
                 db.execute(statement)
 
+    def check_empty(self) -> None:
+        """Check that there is no such file.
+
+        Raises:
+            FileExistsError: There is.
+        """
+        if self.path.exists():
+            raise FileExistsError(f"{self.path}: there is a consent log already")
+
     def check_guards(self) -> None:
         """Check that no trigger was dropped or changed.
 

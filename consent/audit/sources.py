@@ -43,13 +43,14 @@ class Sources:
             VaultError: The keystore is missing or of another site.
         """
         place = SiteFolder(folder)
-        if not place.log.exists():
+        location = place.log
+        if isinstance(location, Path) and not location.exists():
             raise FileNotFoundError(
                 f"no consent log in {folder}; name the site's consent folder with --folder"
             )
         with _whole_file():
             vault = place.open_vault()
-            log = ConsentLog(place.log, None, vault)
+            log = place.open_log(vault=vault)
             return cls(log, vault, log.snapshot())
 
     @property

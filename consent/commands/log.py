@@ -13,9 +13,10 @@ from consent.checked import Checked
 from consent.errors import ConsentError, LogDamagedError, LogRolledBackError, ProofError
 from consent.high_water import Mark
 from consent.keys import VerifierKey
-from consent.log import ConsentLog
+from consent.log import ConsentLog, check_url
 from consent.note import open_tree_head, parse_tree_head, split_note
 from consent.proof_file import SUFFIX, make_proof, parse_proof
+from consent.site_folder import SiteFolder
 from consent.tiles import export_tiles, verify_tiles
 from consent.trust import TrustPolicy
 from consent.vault import Vault
@@ -156,7 +157,7 @@ def verify(
         checked = Checked.load(remember, key) if remember and remember.exists() else None
         vault = None if quick else _vault(folder)
         found = verify_log(
-            folder / "log.sqlite", key, vault, since=seen, checked=checked, quick=quick
+            SiteFolder(folder).log, key, vault, since=seen, checked=checked, quick=quick
         )
         if remember and not quick:
             found.checked.save(remember, key)
@@ -196,16 +197,16 @@ def prepare(
     from consent.store_postgres import prepare as make_tables
 
     with _plain_errors():
-        make_tables(owner_url, role)
-    typer.echo(f"Made the tables. Give the site a URL as {role}.")
+        make_tables(check_url(owner_url), role)
+    typer.echo(f"Made the tables. Next: omote-consent init SITE --store URL, as {role}")
 
 
 def _open(folder: Path) -> ConsentLog:
-    return ConsentLog(folder / "log.sqlite")
+    return SiteFolder(folder).open_log()
 
 
 def _vault(folder: Path) -> Vault:
-    return Vault.open(folder / "keystore.sqlite", folder / "keys" / "kek.key")
+    return SiteFolder(folder).open_vault()
 
 
 def _trust(text: str) -> TrustPolicy:

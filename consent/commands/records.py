@@ -51,10 +51,19 @@ def init(
     roots: Annotated[
         int, typer.Option(min=1, max=9, help="Root keys. More than half must agree to new keys.")
     ] = 1,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="URL of a PostgreSQL database for the log, without password (~/.pgpass); "
+            "its tables are made with: omote-consent log prepare. Else a file."
+        ),
+    ] = None,
 ) -> None:
     """Make the keys and an empty consent log of SITE."""
     with plain_errors():
-        registry = Registry.create(folder, site, now, territory=territory, num_roots=roots)
+        registry = Registry.create(
+            folder, site, now, territory=territory, num_roots=roots, store=store
+        )
     typer.echo(f"Made {folder}. The key that others check this log with (it is no secret):")
     typer.echo(f"  {registry.log_vkey}")
     typer.echo(f"Take the root keys away from this machine: {folder}/keys/root*.key")
