@@ -15,6 +15,7 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 SUBJECT_ID = "^[0-9A-Za-z._-]{1,128}$"
 SHA256 = "^[0-9a-f]{64}$"
 KEY_ID = "^[0-9a-f]{8}$"
+ACCOUNT = "^[0-9a-f]{16}$"  # keyed code of a desk account's name; see Vault.account
 TERRITORY = "^[A-Z]{2}(-[A-Z0-9]{1,3})?$"  # ISO 3166, and EU
 
 
@@ -168,3 +169,4 @@ class SubjectEvent(Event):
     """An event about one person; its opening is sealed under that person's own key."""
 
     subject_id: str = Field(pattern=SUBJECT_ID)
+    desk: str | None = Field(None, pattern=ACCOUNT)  # account that recorded it; none: no desk

@@ -18,15 +18,8 @@ from consent.gate import ConsentGate
 from consent.journal import Journal
 from consent.keys import SigningKey
 from consent.log import Clock
-from consent.model import (
-    ConsentKind,
-    Grant,
-    NoticeRef,
-    NoticeTerms,
-    Purpose,
-    Relation,
-    Role,
-)
+from consent.model import ConsentKind, Grant, NoticeRef, NoticeTerms, Purpose, Relation, Role
+from consent.roles import WITHDRAWERS
 from consent.site_events import SubjectErased
 from consent.site_folder import SiteFolder
 from consent.snapshot import LogSnapshot
@@ -40,8 +33,6 @@ from consent.subject_events import (
     GuardianLinked,
     SubjectRegistered,
 )
-
-WITHDRAWERS = (Role.REGISTRAR, Role.DPO, Role.OPERATOR, Role.LOG)
 
 
 class Registry:
@@ -92,8 +83,6 @@ class Registry:
         registry._finish_erasures()
         return registry
 
-    # --- reading -----------------------------------------------------------------------------
-
     def state(self) -> State:
         """Return what the log says now. It grows as the log does: use it, do not keep it."""
         with self.journal.reading() as (state, _):
@@ -130,11 +119,13 @@ class Registry:
         """Return the subject id of a person known by an outside id."""
         return self.state().tags.get(self._vault.tag(outside_id))
 
+    def account_id(self, name: str) -> str:
+        """Return what stands for a desk account in the log. Only this site can work it out."""
+        return self._vault.account(name)
+
     def now(self) -> datetime:
         """Return the latest of the clock and the last entry."""
         return max(self.clock(), self.state().last_time)
-
-    # --- writing -----------------------------------------------------------------------------
 
     def append(self, events: Sequence[ConsentEvent], role: Role | SigningKey) -> range:
         """Check and append events in one durable step: all of them or none.
@@ -274,11 +265,13 @@ class Registry:
         event = ConsentWithdrawn(subject_id=subject_id, purposes=tuple(purposes))
         return self.journal.append([event], WITHDRAWERS).start
 
-    def erase(self, subject_id: str, ground: str, *, suppress: bool = False) -> int:
+    def erase(
+        self, subject_id: str, ground: str, *, suppress: bool = False, desk: str | None = None
+    ) -> int:
         """Make everything about a person unreadable, for good; return the index of the entry.
 
-        An erasure that is interrupted is finished at the next ``open``. ``suppress``: also refuse
-        to register the same outside id again.
+        One that is interrupted is finished at the next ``open``. ``suppress``: register the same
+        outside id never again. ``desk``: an account, from ``account_id``.
 
         Raises:
             RecordError: There is no such person, or they were erased before.
@@ -287,7 +280,7 @@ class Registry:
             person = state.find(subject_id)
             tag = person.registered.event.tag if person.registered else None
             entries = tuple(person.entries)
-            event = SubjectErased(subject_id=subject_id, entries=entries, ground=ground)
+            event = SubjectErased(subject_id=subject_id, entries=entries, ground=ground, desk=desk)
             (index,) = self.journal.append([event], [Role.DPO], forget=entries)
             if suppress and tag is not None:
                 self._vault.suppress(tag)

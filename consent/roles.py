@@ -62,6 +62,8 @@ MAY_SIGN: dict[str, frozenset[Role]] = {
     "log.note": _ANYONE,
     **dict.fromkeys(NARROWING, _ANYONE),
 }
+WITHDRAWERS = (Role.REGISTRAR, Role.DPO, Role.OPERATOR, Role.LOG)
+"""Who signs a withdrawal, the first that is at hand: it is never refused for want of a role."""
 SPOKEN = NARROWING - {"consent.expired", "age.majority"}
 SPEAKERS = _STAFF | {Role.SUBJECT}
 """Who usually records what a person or an authority said. Others are heard, and flagged."""

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from consent.model import (
+    ACCOUNT,
     KEY_ID,
     SHA256,
     SUBJECT_ID,
@@ -57,6 +58,7 @@ class SubjectErased(Event):
     subject_id: str = Field(pattern=SUBJECT_ID)
     entries: tuple[int, ...]  # indices that cannot be opened any more
     ground: str = Field(min_length=1)  # legal ground, such as GDPR 17(1)(b)
+    desk: str | None = Field(None, pattern=ACCOUNT)  # account that recorded it; none: no desk
 
 
 # --- recordings ------------------------------------------------------------------------------

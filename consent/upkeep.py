@@ -158,6 +158,15 @@ def _agrees_to_anything(state: State, subject_id: str, at: datetime) -> bool:
     return any(decide(state, subject_id, p, at).status is Status.ALLOWED for p in Purpose)
 
 
+def entries_by(state: State, account: str) -> list[tuple[int, datetime, str]]:
+    """Return index, time and type of all entries that a desk account recorded."""
+    found = [e for person in state.subjects.values() for e in person.history]
+    mine = [(e.index, e.time, e.event) for e in found if e.event.desk == account]
+    erased = [p.erased for p in state.subjects.values() if p.erased]
+    mine += [(e.index, e.time, e.event) for e in erased if e.event.desk == account]
+    return sorted((index, time, event.model_dump()["type"]) for index, time, event in mine)
+
+
 @dataclass(frozen=True)
 class Touched:
     """Where a person's data had a part: entries of signed rounds, and models with descendants."""

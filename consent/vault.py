@@ -105,6 +105,11 @@ class Vault:
             raise MalformedError("an outside id must not be empty")
         return self._hmac(_TAG, text)
 
+    def account(self, name: str) -> str:
+        """Return what stands for a desk account's name in this site's log."""
+        self._keystore.add([_ACCOUNT])  # keystores of earlier versions have none
+        return self._hmac(_ACCOUNT, name)[:16]
+
     def suppress(self, tag: str) -> None:
         """Remember that a person does not want to be registered again."""
         self._keystore.remember(self._hmac(_SUPPRESSION, tag))
@@ -120,8 +125,9 @@ class Vault:
         ].hex()
 
 
-_TAG, _SUPPRESSION = "@tag", "@suppression"  # no subject id holds an "@"
-_SECRETS = (_TAG, _SUPPRESSION)
+# No subject id holds an "@".
+_TAG, _SUPPRESSION, _ACCOUNT = "@tag", "@suppression", "@account"
+_SECRETS = (_TAG, _SUPPRESSION, _ACCOUNT)
 
 
 def _bound_to(seq: int, owner: str) -> bytes:

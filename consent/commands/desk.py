@@ -14,7 +14,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from consent.commands.shell import opened, plain_errors
 from consent.errors import ConsentError
+from consent.upkeep import entries_by
 
 app = typer.Typer(no_args_is_help=True, help="The desk: a local web page for registrars.")
 users = typer.Typer(no_args_is_help=True, help="Who may sign in at the desk.")
@@ -120,6 +122,21 @@ def list_users(folder: Folder = Path("consent")) -> None:
     with _accounts() as accounts:
         for name in accounts.Accounts(folder / ACCOUNTS_FILE).names():
             typer.echo(name)
+
+
+@users.command()
+def recorded(name: str, folder: Folder = Path("consent")) -> None:
+    """List the entries that NAME recorded at the desk. The log holds a keyed code of the name.
+
+    It works for an account that was removed, too. Entries of people who were erased tell nothing.
+    """
+    with plain_errors():
+        registry = opened(folder)
+        found = list(entries_by(registry.state(), registry.account_id(name)))
+    for index, time, kind in found:
+        typer.echo(f"entry {index:6}  {time:%Y-%m-%d %H:%M} UTC  {kind}")
+    if not found:
+        typer.echo("This account recorded no entry that can be read.")
 
 
 def _problem(listen: str, names: list[str], *, is_exposed: bool, is_tls: bool) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -10,14 +11,17 @@ from typing import Literal
 from starlette.datastructures import FormData, UploadFile
 
 from consent.desk.views import NoticeView, PersonView
-from consent.desk.web import BadFormError
-from consent.model import ConsentKind, Purpose
+from consent.desk.web import BadFormError, text_of
+from consent.model import TERRITORY, Conditions, ConsentKind, Purpose
 
 TERMS = (6, 12, 24, 36)  # months; Illinois allows no more than 36
 USUAL_TERM = 12
 KINDS = (ConsentKind.EXPLICIT, ConsentKind.WRITTEN_RELEASE)
 WRITTEN_ONLY = frozenset({"US-IL"})  # 740 ILCS 14/15(b): a written release
 ASSENTS: tuple[Literal["given", "not_capable"], ...] = ("given", "not_capable")
+NO_LIMITS = Conditions()
+LIMITS = ("max_rounds", "territories")
+_ROUNDS = re.compile("[1-9][0-9]{0,5}")
 _SCANS = (b"%PDF-", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
@@ -27,6 +31,8 @@ class Filled:
 
     answers: dict[Purpose, bool] = field(default_factory=dict)
     kind: ConsentKind | None = None
+    limits: Mapping[str, str] = field(default_factory=lambda: dict.fromkeys(LIMITS, ""))
+    conditions: Conditions = NO_LIMITS
     months: int = USUAL_TERM
     scan: str | None = None  # SHA-256
     guardian_id: str | None = None
@@ -61,8 +67,11 @@ def read_answers(
     filled.guardian_id = _one_of(form, "guardian", person.guardians)
     assent = _one_of(form, "assent", ASSENTS)
     filled.assent = next((a for a in ASSENTS if a == assent), None)
+    filled.limits = {name: text_of(form, name) for name in LIMITS}
     if any(filled.answers.values()):
-        filled.errors = _lacking(filled, person, t)
+        filled.errors = _lacking(filled, person, t) | _bad_limits(filled.limits, t)
+        if not filled.errors:
+            filled.conditions = _conditions(filled.limits)
     return filled
 
 
@@ -94,6 +103,24 @@ def _lacking(filled: Filled, person: PersonView, t: Mapping[str, str]) -> dict[s
     if filled.kind is ConsentKind.WRITTEN_RELEASE and filled.scan is None:
         errors["scan"] = t["scan_missing"]
     return errors
+
+
+def _bad_limits(limits: Mapping[str, str], t: Mapping[str, str]) -> dict[str, str]:
+    errors = {}
+    if limits["max_rounds"] and not _ROUNDS.fullmatch(limits["max_rounds"]):
+        errors["max_rounds"] = t["bad_rounds"]
+    if not all(re.fullmatch(TERRITORY, place) for place in _places(limits)):
+        errors["territories"] = t["bad_places"]
+    return errors
+
+
+def _conditions(limits: Mapping[str, str]) -> Conditions:
+    rounds = int(limits["max_rounds"]) if limits["max_rounds"] else None
+    return Conditions(max_rounds=rounds, territories=_places(limits))
+
+
+def _places(limits: Mapping[str, str]) -> tuple[str, ...]:
+    return tuple(sorted(set(limits["territories"].upper().replace(",", " ").split())))
 
 
 def _one_of(form: FormData, name: str, offered: list[str] | tuple[str, ...]) -> str | None:

@@ -12,7 +12,7 @@ from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
 
-from consent.desk import guardian_pages, pages, person_pages
+from consent.desk import erase_pages, guardian_pages, pages, person_pages
 from consent.desk.guard import MAX_UPLOAD_BYTES, Guard
 from consent.desk.web import (
     BadFormError,
@@ -48,7 +48,7 @@ def make_app(desk: Desk, hosts: Iterable[str]) -> Guard:
     MultiPartParser.spool_max_size = MAX_UPLOAD_BYTES
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
     app.state.desk = desk
-    for pages_of in (pages, guardian_pages, person_pages):
+    for pages_of in (pages, guardian_pages, erase_pages, person_pages):
         app.include_router(pages_of.router)
     for name, media_type in STATIC.items():
         app.get(f"/static/{name}")(_file(name, media_type))

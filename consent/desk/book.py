@@ -13,7 +13,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Literal
@@ -34,13 +34,20 @@ from consent.desk.views import (
 )
 from consent.envelope import canonical_json
 from consent.errors import HookError
-from consent.events import ConsentEvent
+from consent.events import event_bytes, parse_event
 from consent.hooks import after_withdrawal
-from consent.model import ConsentKind, Grant, Purpose, Relation, Role
+from consent.model import Conditions, ConsentKind, Grant, Purpose, Relation, Role, SubjectEvent
 from consent.receipt_page import render_page
 from consent.receipts import issue
 from consent.registry import Registry
-from consent.subject_events import ConsentGiven, ConsentRefused
+from consent.roles import NARROWING, WITHDRAWERS
+from consent.subject_events import (
+    ConsentGiven,
+    ConsentRefused,
+    ConsentRequested,
+    ConsentWithdrawn,
+    GuardianLinked,
+)
 
 log = logging.getLogger("omote.desk")
 EVIDENCE = "evidence"  # folder of answer sheets, beside the log
@@ -66,6 +73,7 @@ class Answers:
     ends: datetime
     scan: str | None  # SHA-256 of the signed form
     account: str  # who was at the desk
+    conditions: Conditions = field(default_factory=Conditions)  # of every agreement
     guardian_id: str | None = None
     assent: Literal["given", "not_capable"] = "given"
 
@@ -91,6 +99,8 @@ class Book:
         self._clock = clock
         self._lock = threading.Lock()
         self.site = registry.site
+        described = registry.state().site
+        self.territory = described.event.territory if described else None
         self.needs_clean_up = False
 
     def now(self) -> datetime:
@@ -103,11 +113,18 @@ class Book:
             return self._registry.find(outside_id)
 
     def register(
-        self, outside_id: str, relation: Relation, jurisdiction: str, adult_from: date | None
+        self,
+        account: str,
+        outside_id: str,
+        relation: Relation,
+        jurisdiction: str,
+        adult_from: date | None,
     ) -> str:
         """Register a person who is not known yet; return the subject id."""
         with self._lock:
-            return self._registry.register(outside_id, relation, jurisdiction, adult_from)
+            event = self._registry.registration(outside_id, relation, jurisdiction, adult_from)
+            self._write(account, event)
+        return event.subject_id
 
     def person(self, subject_id: str) -> PersonView:
         """What the page of a person shows.
@@ -150,24 +167,35 @@ class Book:
         agreed, refused = answers.of(agreed=True), answers.of(agreed=False)
         notice = answers.notice.ref
         with self._lock:
-            if not agreed:
-                return self._registry.refuse(subject_id, refused, notice)
-            events: list[ConsentEvent] = [self._given(subject_id, answers, agreed)]
+            events: list[SubjectEvent] = []
+            if agreed:
+                events.append(self._given(subject_id, answers, agreed))
             if refused:
                 events.append(
                     ConsentRefused(subject_id=subject_id, purposes=refused, notice=notice)
                 )
-            return self._registry.append(events, Role.REGISTRAR)[0]
+            return self._write(answers.account, *events)
 
-    def record_shown(self, subject_id: str, notice: NoticeView) -> int:
+    def record_shown(self, account: str, subject_id: str, notice: NoticeView) -> int:
         """Write that a notice was shown and nothing was answered yet."""
+        event = ConsentRequested(subject_id=subject_id, purposes=notice.purposes, notice=notice.ref)
         with self._lock:
-            return self._registry.request(subject_id, notice.purposes, notice.ref)
+            return self._write(account, event)
 
-    def withdraw(self, subject_id: str, purposes: tuple[Purpose, ...]) -> int:
+    def withdraw(self, account: str, subject_id: str, purposes: tuple[Purpose, ...]) -> int:
         """Write a withdrawal; return its index."""
         with self._lock:
-            return self._registry.withdraw(subject_id, purposes)
+            return self._write(account, ConsentWithdrawn(subject_id=subject_id, purposes=purposes))
+
+    def erase(self, account: str, subject_id: str, ground: str, *, suppress: bool) -> int:
+        """Make everything about a person unreadable, for good; return the index of the entry.
+
+        Raises:
+            KeyFileError: The data-protection officer's key is not at this desk.
+        """
+        with self._lock:
+            by = self._registry.account_id(account)
+            return self._registry.erase(subject_id, ground, suppress=suppress, desk=by)
 
     def traces(self, subject_id: str) -> TracesView:
         """Where the person's data had a part, and what was done about it."""
@@ -196,10 +224,22 @@ class Book:
             self.needs_clean_up = True
             log.error("%s", e)  # names a program, no person
 
-    def link_guardian(self, subject_id: str, guardian_id: str, evidence: str) -> None:
+    def link_guardian(self, account: str, subject_id: str, guardian_id: str, evidence: str) -> None:
         """Write that someone was shown to be a minor's guardian."""
+        event = GuardianLinked(subject_id=subject_id, guardian_id=guardian_id, evidence=evidence)
         with self._lock:
-            self._registry.link_guardian(subject_id, guardian_id, evidence)
+            self._write(account, event)
+
+    def _write(self, account: str, *events: SubjectEvent) -> int:
+        """Write events in one step, each with who was at the desk; return the first index.
+
+        What takes consent back is signed by whoever has a key here; a registrar's is not needed.
+        """
+        by = self._registry.account_id(account)
+        stamped = [parse_event(event_bytes(e.model_copy(update={"desk": by}))) for e in events]
+        narrows = all(event.type in NARROWING for event in stamped)
+        signers = WITHDRAWERS if narrows else (Role.REGISTRAR,)
+        return self._registry.journal.append(stamped, signers).start
 
     def _given(
         self, subject_id: str, answers: Answers, agreed: tuple[Purpose, ...]
@@ -209,7 +249,10 @@ class Book:
         return ConsentGiven(
             type="consent.renewed" if was_given else "consent.given",
             subject_id=subject_id,
-            grants=tuple(Grant(purpose=p, expires_at=answers.ends) for p in agreed),
+            grants=tuple(
+                Grant(purpose=p, expires_at=answers.ends, conditions=answers.conditions)
+                for p in agreed
+            ),
             notice=answers.notice.ref,
             kind=answers.kind,
             evidence=answers.scan or self._keep_sheet(answers),
@@ -236,6 +279,7 @@ def _sheet(answers: Answers, at: datetime) -> Mapping[str, object]:
         "notice": answers.notice.ref.model_dump(mode="json"),
         "kind": answers.kind.value,
         "ends": int(answers.ends.timestamp()),
+        "conditions": answers.conditions.model_dump(mode="json"),
         "questions": [
             {
                 "purpose": q.purpose.value,

@@ -41,9 +41,9 @@ def add_guardian(
         return _guardian(request, desk, session, who, errors)
     if session.take_form(text_of(form, "form")):
         guardian_id = known or desk.book.register(
-            outside_id, Relation.VOLUNTEER, minor.jurisdiction, None
+            session.account, outside_id, Relation.VOLUNTEER, minor.jurisdiction, None
         )
-        desk.book.link_guardian(who.subject_id, guardian_id, scan)
+        desk.book.link_guardian(session.account, who.subject_id, guardian_id, scan)
     return go(f"/person/{who.handle}")
 
 

@@ -140,7 +140,11 @@ def register(request: Request, desk: Desked, session: SignedIn, form: Form) -> R
     if errors:
         return _new(request, desk, session, filled, errors)
     subject_id = desk.book.find(filled["outside_id"]) or desk.book.register(
-        filled["outside_id"], Relation(filled["relation"]), filled["jurisdiction"], adult_from
+        session.account,
+        filled["outside_id"],
+        Relation(filled["relation"]),
+        filled["jurisdiction"],
+        adult_from,
     )
     return go(f"/person/{session.handle_of(Person(subject_id, filled['outside_id']))}")
 

@@ -73,7 +73,7 @@ def answer(request: Request, desk: Desked, session: SignedIn, who: Who, form: Fo
     if not session.take_form(text_of(form, "form")):
         return go(f"/person/{who.handle}")
     if is_later:
-        index = desk.book.record_shown(who.subject_id, shown)
+        index = desk.book.record_shown(session.account, who.subject_id, shown)
     else:
         answers = _answers(desk, shown, filled, session.account, t)
         index = desk.book.record(who.subject_id, answers)
@@ -132,7 +132,7 @@ def withdraw(request: Request, desk: Desked, session: SignedIn, who: Who, form: 
         return _withdraw(request, desk, session, who, (), error)
     if not session.take_form(text_of(form, "form")):
         return go(f"/person/{who.handle}")
-    index = desk.book.withdraw(who.subject_id, chosen)
+    index = desk.book.withdraw(session.account, who.subject_id, chosen)
     response = go(f"/person/{who.handle}/entry/{index}")
     response.background = BackgroundTask(desk.book.clean_up)
     return response
@@ -178,6 +178,7 @@ def _ask(
         kinds=KINDS,
         terms=TERMS,
         assents=ASSENTS,
+        territory=desk.book.territory,
     )
 
 
@@ -214,6 +215,7 @@ def _answers(
         kind=filled.kind or ConsentKind.EXPLICIT,
         ends=in_months(desk.book.now(), filled.months),
         scan=filled.scan,
+        conditions=filled.conditions,
         account=account,
         guardian_id=filled.guardian_id,
         assent=filled.assent or "given",

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
-from consent.model import NoticeRef, Purpose, Remedy
+from consent.model import Conditions, NoticeRef, Purpose, Remedy
 from consent.standing import Logged, SubjectState
 from consent.state import State, Status, decide
 from consent.subject_events import (
@@ -38,6 +38,7 @@ class PurposeRow:
     status: Status
     since: datetime | None
     ends: datetime | None
+    limits: Conditions = field(default_factory=Conditions)
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class EntryView:
 
     indices: tuple[int, ...]
     time: datetime
-    agreed: tuple[tuple[Purpose, datetime | None], ...] = ()
+    agreed: tuple[tuple[Purpose, datetime | None, Conditions], ...] = ()
     refused: tuple[Purpose, ...] = ()
     withdrawn: tuple[Purpose, ...] = ()
     asked: tuple[Purpose, ...] = ()
@@ -172,8 +173,8 @@ def entry_view(state: State, subject_id: str, index: int) -> EntryView:
     first = near[0]
     match first.event:
         case ConsentGiven(grants=grants, notice=notice):
-            ends = {g.purpose: g.expires_at for g in grants}
-            agreed = tuple((p, ends[p]) for p in in_order(ends))
+            given = {g.purpose: (g.expires_at, g.conditions) for g in grants}
+            agreed = tuple((p, *given[p]) for p in in_order(given))
             both = len(near) == 2 and near[1].time == first.time
             if both and isinstance(refusal := near[1].event, ConsentRefused):
                 indices = (index, index + 1)
@@ -248,8 +249,11 @@ def _row(state: State, subject: SubjectState, purpose: Purpose, at: datetime) ->
     decision = decide(state, subject.subject_id, purpose, at)
     answer = subject.answers.get(purpose)
     grant = _grant(subject, purpose)
-    ends = grant.event.grant(purpose).expires_at if grant else None
-    return PurposeRow(purpose, decision.status, answer.time if answer else None, ends)
+    since = answer.time if answer else None
+    if grant is None:
+        return PurposeRow(purpose, decision.status, since, None)
+    given = grant.event.grant(purpose)
+    return PurposeRow(purpose, decision.status, since, given.expires_at, given.conditions)
 
 
 def _grant(subject: SubjectState, purpose: Purpose) -> Logged[ConsentGiven] | None:

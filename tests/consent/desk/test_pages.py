@@ -5,6 +5,7 @@ import pytest
 
 from consent.desk.accounts import remove_account
 from consent.desk.answers import ASSENTS, KINDS, TERMS
+from consent.desk.erase_pages import GROUNDS
 from consent.desk.pages import PLACES
 from consent.desk.session import IDLE
 from consent.desk.texts import load_texts
@@ -189,6 +190,7 @@ def test_every_text_of_the_templates_and_codes_is_there_in_both_languages() -> N
     assert texts["en"].keys() == texts["ja"].keys()
     kinds = {"purpose": Purpose, "about": Purpose, "status": Status, "relation": Relation}
     kinds |= {"remedy": Remedy, "kind": KINDS, "assent": ASSENTS, "months": TERMS, "place": PLACES}
+    kinds |= {"ground": GROUNDS}
     for name, values in kinds.items():
         assert {f"{name}_{value}" for value in values} <= texts["ja"].keys()
     about_people = [
