@@ -38,7 +38,8 @@ class Transaction:
 
     def ending(self) -> tuple[int, str]:
         """Return the number of entries, and the last tree head; no text if there is none."""
-        return self._run(_ENDING, {})[0]
+        size, note = self._run(_ENDING, {})[0]
+        return int(size), str(note)
 
     def entry(self, seq: int) -> bytes:
         """Return the bytes of one entry.

@@ -19,7 +19,6 @@ from consent.audit.report import VERDICTS, WORDS, Outcome, Report, page
 from consent.audit.sources import Sources
 from consent.commands import audit_files
 from consent.commands.audit_options import (
-    OutsideFile,
     Person,
     Policy,
     State,
@@ -35,6 +34,7 @@ from consent.commands.shell import (
     EXIT_USAGE,
     AsJson,
     Folder,
+    OutsideFile,
     now,
     plain_errors,
     stop,

@@ -1,4 +1,4 @@
-"""omote-consent audit export and prove: write files for others."""
+"""omote-consent audit export: write files for others."""
 
 from __future__ import annotations
 
@@ -12,26 +12,27 @@ from consent.audit.bundle import write_bundle
 from consent.audit.facts import Facts
 from consent.audit.sources import Sources
 from consent.commands.audit_options import (
-    Out,
-    OutsideFile,
     Person,
     State,
     facts_of,
     subject_of,
     tell,
 )
+from consent.commands.log import prove
 from consent.commands.shell import (
     DEFAULT_FOLDER,
     EXIT_USAGE,
     AsJson,
     Folder,
+    Out,
+    OutsideFile,
     plain_errors,
     stop,
 )
 from consent.envelope import canonical_json
-from consent.proof_file import make_proof
 
 app = typer.Typer()
+app.command()(prove)  # the same as: omote-consent log prove
 Kind = Literal["ropa", "dpia", "sar", "bundle"]
 
 
@@ -70,25 +71,6 @@ def export(
         return
     out.write_text(text, encoding="utf-8", newline="")
     typer.echo(f"Wrote {out}")
-
-
-@app.command()
-def prove(
-    index: Annotated[int, typer.Argument(min=0, help="Of the entry.")],
-    out: Out = None,
-    folder: Folder = DEFAULT_FOLDER,
-    as_json: AsJson = False,
-) -> None:
-    """Write a proof (.tlog-proof) that an entry stands in the log, for anyone to check offline."""
-    with plain_errors():
-        snapshot = Sources.open(folder).snapshot
-        if index >= snapshot.size:
-            stop(f"the log has {snapshot.size} entries, from 0", EXIT_USAGE)
-        proof = make_proof(snapshot, index)
-    if out is not None:
-        out.write_text(proof.text(), encoding="utf-8")
-    result = {"index": index, "proof": proof.text(), "entry": snapshot.entry(index).decode()}
-    tell(result, as_json, f"Wrote {out}" if out else proof.text().rstrip("\n"))
 
 
 def _paper(

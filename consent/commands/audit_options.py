@@ -14,16 +14,12 @@ from consent.commands.shell import now, opened, print_json, read_outside_id
 State = Annotated[
     Path | None, typer.Option("--state", help="The site's state folder; else beside the consent.")
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="File to write; else printed.")]
 Policy = Annotated[
     Path | None, typer.Option("--policy", help="C2SP tlog-policy: whom to believe, and the quorum.")
 ]
 Person = Annotated[
     str | None,
     typer.Argument(help="Subject id; without: the outside id is read.", metavar="SUBJECT"),
-]
-OutsideFile = Annotated[
-    Path | None, typer.Option("--outside-id-file", help="File with it; without: standard input.")
 ]
 
 

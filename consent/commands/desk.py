@@ -14,7 +14,14 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from consent.commands.shell import opened, plain_errors
+from consent.commands.shell import (
+    DEFAULT_FOLDER,
+    EXIT_FINDING,
+    EXIT_USAGE,
+    Folder,
+    opened,
+    plain_errors,
+)
 from consent.errors import ConsentError
 from consent.upkeep import entries_by
 
@@ -23,8 +30,6 @@ users = typer.Typer(no_args_is_help=True, help="Who may sign in at the desk.")
 app.add_typer(users, name="desk-user")
 
 ACCOUNTS_FILE = "desk-accounts.json"
-EXIT_FINDING, EXIT_USAGE = 1, 2
-Folder = Annotated[Path, typer.Option("--folder", help="The site's consent folder.")]
 EXPOSED = """\
 This desk can be reached from other machines. Whoever reaches it can try to sign in, and whoever
 signs in can read and change consent. Keep it inside one trusted network, behind a firewall; close
@@ -34,7 +39,7 @@ NEEDS_EXTRA = "The desk needs more packages: pip install 'omote[desk]'"
 
 @app.command()
 def desk(
-    folder: Folder = Path("consent"),
+    folder: Folder = DEFAULT_FOLDER,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8347,
     listen: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     expose: Annotated[
@@ -92,7 +97,7 @@ def desk(
 @users.command()
 def add(
     name: str,
-    folder: Folder = Path("consent"),
+    folder: Folder = DEFAULT_FOLDER,
     replace: Annotated[bool, typer.Option("--replace", help="Give it a new password.")] = False,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
@@ -109,7 +114,7 @@ def add(
 
 
 @users.command()
-def remove(name: str, folder: Folder = Path("consent")) -> None:
+def remove(name: str, folder: Folder = DEFAULT_FOLDER) -> None:
     """Take NAME off the desk. Whoever is signed in with it is turned away at the next click."""
     with _accounts() as accounts:
         accounts.remove_account(folder / ACCOUNTS_FILE, name)
@@ -117,7 +122,7 @@ def remove(name: str, folder: Folder = Path("consent")) -> None:
 
 
 @users.command("list")
-def list_users(folder: Folder = Path("consent")) -> None:
+def list_users(folder: Folder = DEFAULT_FOLDER) -> None:
     """List who may sign in."""
     with _accounts() as accounts:
         for name in accounts.Accounts(folder / ACCOUNTS_FILE).names():
@@ -125,7 +130,7 @@ def list_users(folder: Folder = Path("consent")) -> None:
 
 
 @users.command()
-def recorded(name: str, folder: Folder = Path("consent")) -> None:
+def recorded(name: str, folder: Folder = DEFAULT_FOLDER) -> None:
     """List the entries that NAME recorded at the desk. The log holds a keyed code of the name.
 
     It works for an account that was removed, too. Entries of people who were erased tell nothing.

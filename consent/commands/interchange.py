@@ -6,7 +6,7 @@ import enum
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
 
@@ -15,8 +15,10 @@ from consent.commands.shell import (
     EXIT_FINDING,
     EXIT_USAGE,
     Folder,
+    Out,
     opened,
     plain_errors,
+    stop,
 )
 from consent.dpv import export_records
 from consent.dpv_import import read_records
@@ -82,7 +84,7 @@ def import_file(
 def export(
     subject: Annotated[list[str] | None, typer.Argument(help="Subject ids; else everyone.")] = None,
     form: Annotated[Format, typer.Option("--format", help="27560 or kantara.")] = Format.DPV,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Else printed.")] = None,
+    out: Out = None,
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Write consent records (ISO/IEC TS 27560 in DPV JSON-LD), or a Kantara receipt of one person.
@@ -95,19 +97,19 @@ def export(
         everyone = [s for s, p in state.subjects.items() if not p.erased]
         if form is Format.KANTARA:
             if not subject or len(subject) != 1:
-                _stop("a Kantara receipt is of one person: name their subject id")
+                stop("a Kantara receipt is of one person: name their subject id", EXIT_USAGE)
             value = export_receipt(
                 state, subject[0], registry.site, registry.log_vkey, registry.now()
             )
         elif form is Format.DPV:
             value = export_records(state, subject or everyone, f"{registry.site}/consent-log")
         else:
-            _stop("records are written as 27560 or kantara")
+            stop("records are written as 27560 or kantara", EXIT_USAGE)
         text = json.dumps(value, indent=2, ensure_ascii=False)
-        if output is None:
+        if out is None:
             typer.echo(text)
         else:
-            output.write_text(text + "\n", "utf-8")
+            out.write_text(text + "\n", "utf-8")
     if form is Format.DPV and any("dct:conformsTo" not in r for r in value["@graph"]):
         typer.echo(
             "Some records claim no profile of TS 27560: their notice was published without terms "
@@ -128,19 +130,17 @@ def _read(
     if form is Format.DPV:
         return read_records(data)
     if form is None:
-        _stop(f"{file.name}: tell --format, one of {', '.join(Format)}")
+        stop(f"{file.name}: tell --format, one of {', '.join(Format)}", EXIT_USAGE)
     if relation is None:
-        _stop("a Kantara receipt does not say what the person is to the site: --relation")
+        stop(
+            "a Kantara receipt does not tell the relation to the site: --relation",
+            EXIT_USAGE,
+        )
     return read_receipt(data, relation, None if notice is None else _notice(notice))
 
 
 def _notice(text: str) -> tuple[str, int, str]:
     parts = text.rsplit(":", 2)
     if len(parts) != 3 or not parts[1].isdecimal():
-        _stop("--notice: expected ID:VERSION:LANGUAGE, such as study:1:en")
+        stop("--notice: expected ID:VERSION:LANGUAGE, such as study:1:en", EXIT_USAGE)
     return parts[0], int(parts[1]), parts[2]
-
-
-def _stop(message: str) -> NoReturn:
-    typer.echo(message, err=True)
-    raise typer.Exit(EXIT_USAGE)

@@ -10,6 +10,13 @@ from typing import Annotated, NoReturn
 import typer
 
 from consent.checked import Checked
+from consent.commands.shell import (
+    DEFAULT_FOLDER,
+    EXIT_FINDING,
+    EXIT_INTEGRITY,
+    EXIT_USAGE,
+    Folder,
+)
 from consent.errors import ConsentError, LogDamagedError, LogRolledBackError, ProofError
 from consent.high_water import Mark
 from consent.keys import VerifierKey
@@ -26,12 +33,9 @@ from consent.witness_client import ask_witness
 app = typer.Typer(
     no_args_is_help=True, help="The log itself: tree heads, proofs, tiles, witnesses."
 )
-Folder = Annotated[Path, typer.Option("--folder", help="Folder of the site's consent.")]
 Trust = Annotated[
     str, typer.Argument(help="The log's public key, or a file with a trust policy (tlog-policy).")
 ]
-DEFAULT_FOLDER = Path("consent")
-EXIT_FINDING, EXIT_USAGE, EXIT_INTEGRITY = 1, 2, 3
 
 
 @app.command()

@@ -16,6 +16,7 @@ from consent.commands.shell import (
     EXIT_INTEGRITY,
     EXIT_USAGE,
     Folder,
+    Out,
     Subject,
     opened,
     plain_errors,
@@ -44,7 +45,7 @@ def receipt(
     form: Annotated[Format, typer.Option("--format")] = Format.JWS,
     entry: Annotated[int | None, typer.Option(help="Index of an entry; else the last.")] = None,
     language: Annotated[str, typer.Option(help="Of the page: en or ja.")] = "en",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Else printed.")] = None,
+    out: Out = None,
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Issue the receipt of a person's last answer: signed, as a page to print, or its proof alone.
@@ -57,10 +58,10 @@ def receipt(
             text = render_page(made, language)
         else:
             text = made.token + "\n" if form is Format.JWS else made.proof.text()
-        if output is None:
+        if out is None:
             typer.echo(text, nl=False)
         else:
-            output.write_text(text, "utf-8")
+            out.write_text(text, "utf-8")
 
 
 @app.command("receipt-check")

@@ -39,6 +39,12 @@ Purposes = Annotated[
     list[Purpose], typer.Option("--purpose", help="Repeat for several. Each is asked on its own.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", "--output", "-o", help="File to write; else printed.")
+]
+OutsideFile = Annotated[
+    Path | None, typer.Option("--outside-id-file", help="File with it; without: standard input.")
+]
 RootKeys = Annotated[
     list[Path] | None, typer.Option("--root-key", help="A root key that is kept elsewhere.")
 ]

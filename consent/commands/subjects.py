@@ -12,6 +12,7 @@ from consent.commands.shell import (
     DEFAULT_FOLDER,
     AsJson,
     Folder,
+    OutsideFile,
     Subject,
     digest_of,
     opened,
@@ -24,15 +25,15 @@ from consent.model import Purpose, Relation
 from consent.state import decide
 
 app = typer.Typer(no_args_is_help=True, help="People: register, find, show, erase.")
-OutsideFile = Annotated[
-    Path | None, typer.Option("--outside-id-file", help="File with it; without: standard input.")
-]
 
 
 @app.command()
 def add(
     relation: Annotated[Relation, typer.Option(help="To the site.")] = Relation.VOLUNTEER,
-    jurisdiction: Annotated[str, typer.Option(help="ISO 3166 code, or EU.")] = "EU",
+    jurisdiction: Annotated[
+        str | None,
+        typer.Option(help="ISO 3166 code, or EU; without: the site's territory, else EU."),
+    ] = None,
     adult_from: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Of a minor: day of majority.")
     ] = None,
@@ -47,7 +48,9 @@ def add(
         registry = opened(folder)
         outside_id = None if without_outside_id else read_outside_id(outside_id_file)
         day = adult_from.date() if adult_from else None
-        typer.echo(registry.register(outside_id, relation, jurisdiction, day))
+        described = registry.state().site
+        place = jurisdiction or (described and described.event.territory) or "EU"
+        typer.echo(registry.register(outside_id, relation, place, day))
 
 
 @app.command()
