@@ -160,11 +160,14 @@ def _agrees_to_anything(state: State, subject_id: str, at: datetime) -> bool:
 
 def entries_by(state: State, account: str) -> list[tuple[int, datetime, str]]:
     """Return index, time and type of all entries that a desk account recorded."""
-    found = [e for person in state.subjects.values() for e in person.history]
-    mine = [(e.index, e.time, e.event) for e in found if e.event.desk == account]
-    erased = [p.erased for p in state.subjects.values() if p.erased]
-    mine += [(e.index, e.time, e.event) for e in erased if e.event.desk == account]
-    return sorted((index, time, event.model_dump()["type"]) for index, time, event in mine)
+    people = state.subjects.values()
+    found = [(e.index, e.time, e.event.desk, e.event) for p in people for e in p.history]
+    erased = [(e.index, e.time, e.event.desk, e.event) for p in people if (e := p.erased)]
+    return sorted(
+        (index, time, event.model_dump()["type"])
+        for index, time, desk, event in (*found, *erased)
+        if desk == account
+    )
 
 
 @dataclass(frozen=True)
