@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -98,7 +98,7 @@ def whole_numbers(path: Path, line: int, cells: Sequence[str]) -> list[int]:
         raise LayoutError(f"{path.name}, line {line}: expected whole numbers, got {cells}") from e
 
 
-def labels_of(name: str, values: dict[int, NDArray[np.integer]], frames: Sequence[int]) -> Labels:
+def labels_of(name: str, values: Mapping[int, NDArray[np.int64]], frames: Sequence[int]) -> Labels:
     """Return labels, of the AUs that Omote knows, frames in rising order.
 
     Args:
