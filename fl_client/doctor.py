@@ -43,7 +43,7 @@ def examine(site: Site) -> Iterator[Finding]:
 
 
 def _frames(site: Site) -> Iterator[Finding]:
-    empty = [r.recording_id for r in site.recordings if not r.frame_paths()]
+    empty = [r.recording_id for r in site.recordings if not site.frames.numbers(r)]
     people = len({r.subject_id for r in site.recordings})
     yield Finding("ok", f"{len(site.recordings)} recordings of {people} people")
     if empty:

@@ -2,6 +2,7 @@
 
 * SiteError
   * LocalStateError       weights kept at the site cannot be read
+  * CropCacheError        face crops cannot be read or written
   * RoundRefusedError     the site gives no update; only its ``code`` leaves the site
 """
 
@@ -16,6 +17,10 @@ class SiteError(Exception):
 
 class LocalStateError(SiteError):
     """Weights kept at the site cannot be read."""
+
+
+class CropCacheError(SiteError):
+    """Face crops cannot be read or written."""
 
 
 class RoundRefusedError(SiteError):

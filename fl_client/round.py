@@ -84,7 +84,7 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     # (3) Train, and keep of the shared weights only what may leave.
     labelled = trained_aus(plan, site.config)
     seed = derive_seed(plan.seed, site.site_id, plan.round)
-    trained = train(request, selection.recordings, labelled, state, site.device, seed)
+    trained = train(request, selection.recordings, labelled, state, site.device, seed, site.frames)
 
     # (4) Still allowed? A withdrawal while we trained voids the round for this site.
     try:

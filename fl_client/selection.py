@@ -13,6 +13,7 @@ from consent.manifest import Leaf
 from consent.model import Purpose
 from core_model.data.recordings import Recording
 from core_model.protocol.messages import RefusalCode, RoundPlan
+from fl_client.crop_cache import asset_of, is_cached
 from fl_client.errors import RoundRefusedError
 
 
@@ -75,8 +76,11 @@ def _kept(digests: Mapping[Recording, str], ruling: AssetRuling) -> Iterator[Rec
 def recording_digest(frames: Path) -> bytes:
     """Return SHA-256 over the names and bytes of a recording's frames.
 
-    Read again only when a frame came, went, or was written to.
+    Read again only when a frame came, went, or was written to. Crops in the cache are known by the
+    digest of the recording that they were cut from.
     """
+    if is_cached(frames):
+        return asset_of(frames)
     seen = ((path, path.stat()) for path in sorted(frames.glob("*.png")))
     return _digest(tuple((path, s.st_mtime_ns, s.st_size) for path, s in seen))
 

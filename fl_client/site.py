@@ -16,6 +16,7 @@ from consent.registry import Registry
 from core_model.data.recordings import Recording, read_recordings
 from core_model.training.device import pick_device
 from fl_client.config import SiteConfig, load_site_config
+from fl_client.crop_cache import CropKeys, SiteFrames
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,16 @@ class Site:
     def site_id(self) -> str:
         """The site's public name."""
         return self.config.site_id
+
+    @property
+    def frames(self) -> SiteFrames:
+        """Reads the frames of its recordings."""
+        return SiteFrames(crop_keys(self.config))
+
+
+def crop_keys(config: SiteConfig) -> CropKeys:
+    """Return the keys of a site's face crops."""
+    return CropKeys(config.consent / "keys" / "crops")
 
 
 def open_site(path: Path, clock: Clock = lambda: datetime.now(UTC)) -> Site:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 
 from core_model.config import FinetuneConfig, PretrainConfig
-from core_model.data.frames import FrameDataset
+from core_model.data.frames import FrameDataset, FrameSource
 from core_model.data.recordings import Recording
 from core_model.nn.iat import IATModel
 from core_model.nn.mae import MaskedAutoencoder
@@ -38,6 +38,7 @@ def train(
     state: LocalState,
     device: torch.device,
     seed: int,
+    source: FrameSource | None = None,
 ) -> Trained:
     """Train for one round.
 
@@ -48,6 +49,7 @@ def train(
         state: The site's local weights.
         device: Where to train.
         seed: Of all chance in this round.
+        source: Where the frames lie; None: folders of PNG.
 
     Raises:
         SchemaError: The request does not hold exactly the shared weights.
@@ -55,7 +57,7 @@ def train(
     """
     plan = request.plan
     aus = plan.action_units if plan.purpose == "finetuning" else ()
-    dataset = FrameDataset(recordings, plan.encoder.image_size, aus)
+    dataset = FrameDataset(recordings, plan.encoder.image_size, aus, source=source)
     # Labels that the operator did not name teach nothing: the attestation lists all that do.
     dataset.known[:, [column for column, au in enumerate(aus) if au not in labelled_aus]] = 0
     with torch.random.fork_rng():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -28,6 +28,33 @@ class Batch(NamedTuple):
     identities: Tensor
 
 
+class FrameSource(Protocol):
+    """Where the face crops of recordings lie: folders of PNG, or a site's encrypted cache."""
+
+    def numbers(self, recording: Recording) -> list[int]:
+        """Return the numbers of all frames that there are, in rising order."""
+
+    def read(self, recording: Recording, numbers: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        """Yield frames by number, in the order asked for. Shape: (H, W, 3), RGB.
+
+        Raises:
+            ValueError: One is missing or cannot be read.
+        """
+
+
+class PngFolders:
+    """Folders of ``000001.png``, as the standard format has them."""
+
+    def numbers(self, recording: Recording) -> list[int]:
+        """Return the numbers of all frames that there are, in rising order."""
+        return sorted(int(path.stem) for path in recording.frames.glob("*.png"))
+
+    def read(self, recording: Recording, numbers: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        """Yield frames by number, in the order asked for. Shape: (H, W, 3), RGB."""
+        for number in numbers:
+            yield _read_png(recording.frames / f"{number:06d}.png")
+
+
 class FrameDataset:
     """Faces of recordings; an identity is the index of a subject in ``subjects``.
 
@@ -44,19 +71,21 @@ class FrameDataset:
         image_size: int,
         action_units: tuple[int, ...] = (),
         label_policy: LabelPolicy = "mask",
+        source: FrameSource | None = None,
     ) -> None:
+        source = source or PngFolders()
         chosen = [r for r in recordings if r.labels is not None or not action_units]
         self.subjects = tuple(sorted({r.subject_id for r in chosen}))
         self.action_units = action_units
         images, aus, known, self.recording_ids = [], [], [], []
         identities: list[int] = []
         for recording in chosen:
-            paths, occurs, mask = _examples(recording, action_units, label_policy)
-            images += [_read(path, image_size) for path in paths]
+            numbers, occurs, mask = _examples(recording, action_units, label_policy, source)
+            images += [_sized(image, image_size) for image in source.read(recording, numbers)]
             aus.append(occurs)
             known.append(mask)
-            identities += [self.subjects.index(recording.subject_id)] * len(paths)
-            self.recording_ids += [recording.recording_id] * len(paths)
+            identities += [self.subjects.index(recording.subject_id)] * len(numbers)
+            self.recording_ids += [recording.recording_id] * len(numbers)
         if not images:
             raise ValueError("no frames: are the recordings labelled, and do the folders hold PNG?")
         self._images = torch.from_numpy(np.stack(images))  # (N, 3, S, S), bytes
@@ -93,26 +122,34 @@ class FrameDataset:
 
 
 def _examples(
-    recording: Recording, action_units: tuple[int, ...], label_policy: LabelPolicy
-) -> tuple[list[Path], NDArray[np.float32], NDArray[np.float32]]:
-    """Return image paths, occurrence and mask. Shapes: (T,), (T, A), (T, A)."""
+    recording: Recording,
+    action_units: tuple[int, ...],
+    label_policy: LabelPolicy,
+    source: FrameSource,
+) -> tuple[list[int], NDArray[np.float32], NDArray[np.float32]]:
+    """Return frame numbers, occurrence and mask. Shapes: (T,), (T, A), (T, A)."""
     if not action_units or recording.labels is None:
-        paths = recording.frame_paths()
-        nothing = np.zeros((len(paths), len(action_units)), np.float32)
-        return paths, nothing, nothing
+        there = [n for n in source.numbers(recording) if recording.may_use(n)]
+        nothing = np.zeros((len(there), len(action_units)), np.float32)
+        return there, nothing, nothing
     labels = read_labels(recording.labels)
-    numbers = labels.frames.tolist()
+    numbers: list[int] = labels.frames.tolist()
     used = np.array([recording.may_use(number) for number in numbers], bool)
-    paths = [recording.frames / f"{n:06d}.png" for n, u in zip(numbers, used, strict=True) if u]
     occurs, known = labels.occurrence(action_units, policy=label_policy)
-    return paths, occurs[used], known[used]
+    return [n for n, u in zip(numbers, used, strict=True) if u], occurs[used], known[used]
 
 
-def _read(path: Path, image_size: int) -> NDArray[np.uint8]:
-    """Read one face. Shape: (3, S, S), RGB."""
+def _read_png(path: Path) -> NDArray[np.uint8]:
     image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
     if image is None:
         raise ValueError(f"{path.name}: not an image that can be read")
+    return np.asarray(image, np.uint8)
+
+
+def _sized(image: NDArray[np.uint8], image_size: int) -> NDArray[np.uint8]:
+    """Return one face. Shape: (H, W, 3) -> (3, S, S)."""
     if image.shape[:2] != (image_size, image_size):
-        image = cv2.resize(image, (image_size, image_size), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(image.transpose(2, 0, 1)).astype(np.uint8)
+        image = np.asarray(
+            cv2.resize(image, (image_size, image_size), interpolation=cv2.INTER_AREA), np.uint8
+        )
+    return np.ascontiguousarray(image.transpose(2, 0, 1))

@@ -5,7 +5,8 @@
     recording_id,subject_id,frames,labels,licence
     s01-r1,s01,s01-r1,s01-r1.csv,CC0-1.0
 
-``frames`` is a folder of RGB face crops ``000001.png`` (numbered from 1, gaps allowed). ``labels``
+``frames`` is a folder of RGB face crops ``000001.png`` (numbered from 1, gaps allowed), or a file
+``.crops`` of a site's encrypted cache, which ``omote-site ingest`` writes. ``labels``
 may be empty (unlabelled: pretraining only); its format is in ``core_model.data.labels``.
 """
 
