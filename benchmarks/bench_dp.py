@@ -1,8 +1,9 @@
 """What clipping every frame, or every person, costs beside plain training, and beside Opacus.
 
 Each variant lives in a process of its own, so that its peak memory is its own. The processes take
-their steps in turn, one at a time: on a noisy machine only ratios within a turn mean anything. A
-step is forward, backward, clipping and AdamW, without noise; noise is timed by itself at the end.
+their steps in turn, one at a time, on one thread, and count processor seconds: others on the machine
+then disturb little, and what is left cancels in the ratios. A step is forward, backward, clipping
+and AdamW, without noise; noise is timed by itself at the end.
 
     python benchmarks/bench_dp.py [--quick] [--cells au96:128 mae64:32 ...] [--turns 5] [--json FILE]
 """
@@ -99,14 +100,17 @@ def peak_mib() -> float:
 
 def work(variant: str, workload: str, batch: int) -> None:
     """Take a step for each line that comes in; print its seconds and the memory added so far."""
+    import torch
+
     warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
     step = make_step(variant, workload, batch)
     before = peak_mib()
     step()
     for _ in sys.stdin:
-        started = time.perf_counter()
+        started = time.process_time()
         step()
-        print(json.dumps([time.perf_counter() - started, peak_mib() - before]), flush=True)
+        print(json.dumps([time.process_time() - started, peak_mib() - before]), flush=True)
 
 
 def measure(cell: str, variants: tuple[str, ...], turns: int) -> dict[str, dict[str, float]]:
@@ -146,6 +150,7 @@ def noise_share(workload: str = "au96", batch: int = 256) -> tuple[float, float,
 
     from core_model.privacy.chance import SystemChance, add_noise
 
+    torch.set_num_threads(1)
     model, _, names = build(workload, 1)
     sums = [torch.zeros_like(p) for n, p in model.named_parameters() if n in names]
     step, chance = make_step("plain", workload, batch), SystemChance()
@@ -159,9 +164,9 @@ def noise_share(workload: str = "au96", batch: int = 256) -> tuple[float, float,
     for job in (step, noise):
         seconds = []
         for _ in range(3):
-            started = time.perf_counter()
+            started = time.process_time()
             job()
-            seconds.append(time.perf_counter() - started)
+            seconds.append(time.process_time() - started)
         best.append(min(seconds))
     return best[0], best[1], sum(s.numel() for s in sums)
 

@@ -57,9 +57,10 @@ class Mechanism:
     ) -> None:
         self.plan, self.is_private = plan, chance.is_private
         weights = dict(model.named_parameters())
+        names = [name for group in groups for name in group.names]
+        _check_optimiser(optimiser, {n: weights[n] for n in names if n in weights})
         self._clipper = UnitClipper(model, groups, plan.clipping)
-        self._weights = {name: weights[name] for group in groups for name in group.names}
-        _check_optimiser(optimiser, self._weights)
+        self._weights = {name: weights[name] for name in names}
         self._sampler = SubjectSampler(subjects, plan, chance)
         self._chance, self._optimiser, self._charge = chance, optimiser, charge
         self._max_rows = max_rows
