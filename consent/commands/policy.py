@@ -21,6 +21,7 @@ from consent.commands.shell import (
     print_json,
 )
 from consent.model import Role
+from consent.permit import permit_text, sign_permit
 from consent.policy import decide_use, parse_declaration
 from consent.policy_log import (
     add_evidence,
@@ -178,6 +179,34 @@ def check(declaration: Path, folder: Folder = DEFAULT_FOLDER) -> None:
         declared = parse_declaration(declaration.read_text("utf-8"))
         require_permission(registry.state(), declared, site_rules(registry), registry.now())
         typer.echo(f"Yes, as declared.\n{DISCLAIMER}")
+
+
+@app.command()
+def permit(
+    declaration: Path,
+    out: Annotated[Path, typer.Option(help="File to write, such as use.permit.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the site's consent; without, the shipped rules, unsigned."),
+    ] = None,
+    enable: Enable = [],  # noqa: B006
+    also: Also = [],  # noqa: B006
+) -> None:
+    """Write a permit for DECLARATION, if the rules allow it, for: omote-model predict."""
+    with plain_errors():
+        declared = parse_declaration(declaration.read_text("utf-8"))
+        if folder is None:
+            text = permit_text(declared, decide_use(declared, _book(enable, also), now()))
+        else:
+            registry = opened(folder)
+            rules = site_rules(registry)
+            require_permission(registry.state(), declared, rules, registry.now())
+            verdict = decide_use(declared, rules, registry.now())
+            key = registry.signing_key(Role.DPO)
+            text = sign_permit(permit_text(declared, verdict, is_approved=True), key)
+            typer.echo(f"Signed; to be checked with: {key.verifier.vkey}")
+        out.write_text(text, "utf-8")
+    typer.echo(f"Wrote {out}.\n{DISCLAIMER}")
 
 
 def _show_set(rule_set: RuleSet, *, is_on: bool) -> None:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from core_model.checkpoint import CheckpointError
-from core_model.evaluation.result import EvaluationResult
 from core_model.evaluation.thresholds import ThresholdPolicy
+
+if TYPE_CHECKING:  # scikit-learn and scipy take a second: not for --help
+    from core_model.evaluation.result import EvaluationResult
 
 
 def evaluate(

@@ -1,14 +1,14 @@
-"""omote-model import and export: weights from and for other programs."""
+"""omote-model import: weights from other programs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from core_model.action_units import parse_aus
-from core_model.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from core_model.checkpoint import CheckpointError, save_checkpoint
 
 
 def import_weights(
@@ -46,24 +46,3 @@ def import_weights(
     for note in got.notes:
         typer.echo(f"note: {note}")
     typer.echo("Next: omote-model show, or name it as 'initial' in federation.toml")
-
-
-def export_weights(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of Omote (.safetensors).")],
-    out: Annotated[Path, typer.Argument(help="File to write.")],
-    format_: Annotated[
-        Literal["mae"], typer.Option("--format", help="mae: keys of the official MAE and FMAE.")
-    ] = "mae",
-) -> None:
-    """Write weights for other programs, such as the official FMAE code or timm."""
-    from core_model.export import write_mae
-    from core_model.mae_layout import LayoutError
-
-    try:
-        arrays, manifest = load_checkpoint(checkpoint)
-        number = write_mae(out, arrays, manifest)
-    except (CheckpointError, LayoutError, OSError) as e:
-        typer.echo(str(e), err=True)
-        raise typer.Exit(1) from e
-    typer.echo(f"Wrote {out}: {number} weights in the layout of {format_}.")
-    typer.echo(f"licence: {manifest.licence_line()}")

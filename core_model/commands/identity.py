@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from core_model.checkpoint import CheckpointError
-from core_model.evaluation.identity_result import IdentityResult
+
+if TYPE_CHECKING:  # scikit-learn and scipy take a second: not for --help
+    from core_model.evaluation.identity_result import IdentityResult
 
 
 def identity(

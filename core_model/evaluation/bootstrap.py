@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr, stdtrit
 
 Floats = NDArray[np.floating]
 Counts = NDArray[np.int64]
@@ -35,6 +34,8 @@ def interval(drawn: Floats, num_people: int, level: float = 0.95) -> tuple[float
         num_people: People at hand.
         level: Nominal coverage.
     """
+    from scipy.special import ndtr, stdtrit  # half a second: not for --help
+
     usable = drawn[np.isfinite(drawn)]
     if num_people < 2 or len(usable) < len(drawn) / 2:
         return float("nan"), float("nan")
