@@ -154,6 +154,6 @@ def ranges(numbers: Iterable[int]) -> tuple[Range, ...]:
 
 def _damaged(number: int, why: str) -> LedgerError:
     return LedgerError(
-        f"the privacy ledger is damaged at line {number + 1}: {why}. Nobody knows any more what was "
-        "spent: restore the newest copy that omote-site ledger verify accepts"
+        f"the privacy ledger is damaged at line {number + 1}: {why}. What was spent is no longer "
+        "known: restore the newest copy that omote-site ledger verify accepts"
     )

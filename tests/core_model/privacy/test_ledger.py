@@ -1,5 +1,6 @@
 """The ledger under crashes, tampering and old copies: it may make people poorer, never richer."""
 
+import itertools
 import json
 import os
 import signal
@@ -274,4 +275,4 @@ def test_filter_over_10_000_people_takes_less_than_50_ms(path) -> None:
 def test_ranges_hold_just_these_numbers(numbers) -> None:
     found = ranges(numbers)
     assert [n for first, last in found for n in range(first, last + 1)] == sorted(numbers)
-    assert all(b[0] > a[1] + 1 for a, b in zip(found, found[1:], strict=False))
+    assert all(b[0] > a[1] + 1 for a, b in itertools.pairwise(found))
