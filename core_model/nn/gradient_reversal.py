@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 class _Reverse(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, features: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, features: Tensor, scale: float | Tensor) -> Tensor:
         ctx.scale = scale
         return features.view_as(features)
 
@@ -33,7 +33,7 @@ class GradientReversal(nn.Module):
         super().__init__()
         if scale < 0:
             raise ValueError(f"expected a reversal scale >= 0, got {scale}")
-        self.scale = scale
+        self.scale: float | Tensor = scale  # or one for each example: (N, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return ``features``. Shape: any, kept."""

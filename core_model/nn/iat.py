@@ -8,6 +8,7 @@ Shapes: N = batch, D = feature dimension, A = action units, S = subjects of this
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from torch import Tensor, nn
@@ -50,11 +51,18 @@ class IATModel(nn.Module):
 def au_loss(logits: Tensor, aus: Tensor, known: Tensor) -> Tensor:
     """Binary cross-entropy over the known labels of each example, then the mean over examples.
 
-    No example looks at another, so that per-example clipping keeps its meaning. An example without
-    any known label counts as zero. Shapes: (N, A) each; a scalar.
+    An example without any known label counts as zero. Shapes: (N, A) each; a scalar.
+    """
+    return au_losses(logits, aus, known).mean()
+
+
+def au_losses(logits: Tensor, aus: Tensor, known: Tensor) -> Tensor:
+    """The same for each example. Shapes: (N, A) each; (N,).
+
+    No example looks at another, so that per-example clipping keeps its meaning.
     """
     per_label = F.binary_cross_entropy_with_logits(logits, aus, reduction="none") * known
-    return (per_label.sum(dim=1) / known.sum(dim=1).clamp(min=1)).mean()
+    return per_label.sum(dim=1) / known.sum(dim=1).clamp(min=1)
 
 
 def identity_loss(logits: Tensor, identities: Tensor, kind: Literal["bce_onehot", "ce"]) -> Tensor:
@@ -67,3 +75,23 @@ def identity_loss(logits: Tensor, identities: Tensor, kind: Literal["bce_onehot"
         return F.cross_entropy(logits, identities)
     target = F.one_hot(identities, logits.shape[1]).to(logits.dtype)
     return F.binary_cross_entropy_with_logits(logits, target)
+
+
+def identity_losses(
+    logits: Tensor, identities: Tensor, kind: Literal["bce_onehot", "ce"]
+) -> Tensor:
+    """The same for each example. Shapes: logits (N, S), identities (N,); (N,)."""
+    if kind == "ce":
+        return F.cross_entropy(logits, identities, reduction="none")
+    target = F.one_hot(identities, logits.shape[1]).to(logits.dtype)
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none").mean(dim=1)
+
+
+def confusion_losses(logits: Tensor) -> Tensor:
+    """How far a head is from naming everybody alike. Shapes: (N, S); (N,), zero at best.
+
+    For a head of other people: nobody here has a row in it, so there is no right answer to unlearn.
+    Divergence of the head's answer from the uniform one (as the domain confusion of Tzeng et al.,
+    arXiv 1510.02192).
+    """
+    return -logits.log_softmax(dim=1).mean(dim=1) - math.log(logits.shape[1])

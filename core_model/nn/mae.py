@@ -39,7 +39,18 @@ def random_order(num_images: int, num_patches: int, generator: torch.Generator) 
 def masked_pixel_loss(
     predicted: Tensor, patches: Tensor, masked: Tensor, *, normalise: bool
 ) -> Tensor:
-    """Mean squared error over the hidden patches (paper, section 3).
+    """Mean squared error over the hidden patches of all images (paper, section 3).
+
+    Arguments as in ``masked_pixel_errors``. A scalar.
+    """
+    errors = masked_pixel_errors(predicted, patches, masked, normalise=normalise)
+    return errors.sum() / masked.sum()
+
+
+def masked_pixel_errors(
+    predicted: Tensor, patches: Tensor, masked: Tensor, *, normalise: bool
+) -> Tensor:
+    """Return the mean squared error of each hidden patch, 0 for the others. Shape: (N, L).
 
     Args:
         predicted: Pixels drawn by the decoder. Shape: (N, L, P * P * 3).
@@ -51,8 +62,7 @@ def masked_pixel_loss(
         mean = patches.mean(dim=-1, keepdim=True)
         variance = patches.var(dim=-1, keepdim=True)
         patches = (patches - mean) / (variance + 1e-6).sqrt()
-    error = (predicted - patches).square().mean(dim=-1)  # (N, L)
-    return (error * masked).sum() / masked.sum()
+    return (predicted - patches).square().mean(dim=-1) * masked
 
 
 class MaskToken(nn.Module):
@@ -138,3 +148,12 @@ class MaskedAutoencoder(nn.Module):
         return masked_pixel_loss(
             self(images, order), patches, masked, normalise=self.config.normalise_pixels
         )
+
+    def losses(self, images: Tensor, order: Tensor) -> Tensor:
+        """Return it for each image, over its own hidden patches. Shape: (N,)."""
+        masked = self.masked(order)
+        patches = patchify(images, self.encoder.config.patch_size)
+        errors = masked_pixel_errors(
+            self(images, order), patches, masked, normalise=self.config.normalise_pixels
+        )
+        return errors.sum(dim=1) / masked.sum(dim=1)

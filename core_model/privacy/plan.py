@@ -11,6 +11,7 @@ from core_model.config import Settings
 Unit = Literal["subject", "frame"]
 Clipping = Literal["automatic", "hard"]
 Scope = Literal["head", "norms", "last_k", "full"]
+IdentityHead = Literal["none", "frozen", "inside"]
 
 
 class PrivacyPlan(Settings):
@@ -30,6 +31,7 @@ class PrivacyPlan(Settings):
     sampling_rate: float = Field(gt=0, le=1)
     nominal_units: int = Field(ge=1)
     frames_per_subject: int = Field(16, ge=1)
+    views_per_frame: int = Field(1, ge=1)  # augmented views averaged inside a unit; costs nothing
     steps_per_round: int = Field(ge=1)
     noise_multiplier: float = Field(gt=0)
     clip_norm: float = Field(1.0, gt=0)
@@ -37,6 +39,12 @@ class PrivacyPlan(Settings):
     delta: float = Field(1e-5, gt=0, lt=1)
     scope: Scope = "full"  # which weights train; the rest stays as received and is not sent
     last_k: int = Field(2, ge=1)  # blocks that train in scope last_k
+    # none: no reversal. frozen: a head of public or generated people, which the encoder learns to
+    # confuse. inside: a head that learns under the same noise, clipped by itself.
+    identity_head: IdentityHead = "none"
+    identity_slots: int = Field(64, ge=2)  # rows of a head inside; people share them by a hash
+    identity_clip: float = Field(0.25, gt=0)  # of a head inside, times clip_norm
+    averaging: float = Field(0.0, ge=0, lt=1)  # decay of the mean of iterates; 0 sends the last one
 
     @property
     def denominator(self) -> float:
