@@ -46,7 +46,7 @@ class RoundAccount:
             self._ledger = Ledger(ledger_path(site.config), site.site_id)
             lines = self._ledger.lines()
             check_extends(lines, self._told)
-            check_extends(lines, _told_in_consent_log(site))
+            check_extends(lines, told_in_consent_log(site))
         except LedgerError as e:
             raise RoundRefusedError(RefusalCode.LEDGER_UNSOUND, str(e)) from e
 
@@ -129,7 +129,7 @@ def _told_by_server(plan: RoundPlan) -> LedgerHead | None:
     return LedgerHead(size=plan.ledger_size, root=plan.ledger_root)
 
 
-def _told_in_consent_log(site: Site) -> LedgerHead | None:
+def told_in_consent_log(site: Site) -> LedgerHead | None:
     """Return the ledger's head in the last private update that this site signed.
 
     Whoever restores an old ledger alone is found out before any server hears of it.

@@ -56,6 +56,7 @@ def arms_of(scenario: Scenario) -> list[Arm]:
     ]
     return [
         Arm(PRETRAINING, sites, purposes=("pretraining",)),
+        *(private if scenario.private else []),
         Arm(POOLED, sites, reversal_scale=scale, is_pooled=True),
         *(
             Arm(name, sites, ("finetuning",), s, start=PRETRAINING, has_incidents=True)
@@ -63,7 +64,6 @@ def arms_of(scenario: Scenario) -> list[Arm]:
         ),
         *(Arm(f"alone_{site}", (site,), reversal_scale=scale) for site in sites),
         Arm(SHARED_DECODER, sites, purposes=("pretraining",), share_decoder=True),
-        *(private if scenario.private else []),
     ]
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from core_model.privacy.accounting import Kind, Spend, rdp_epsilons
 from core_model.privacy.ledger_lines import Charge, LedgerError
+from core_model.privacy.plan import Unit
 
 
 class Account:
@@ -25,7 +26,7 @@ class Account:
         self._kinds: list[Kind] = []
         self._steps: NDArray[np.float64] = np.zeros((0, 0))  # (people, kinds)
         self._is_unprotected: NDArray[np.bool_] = np.zeros(0, bool)  # (people,)
-        self._noised: list[Spend] = []
+        self._noised: list[tuple[Unit, Spend]] = []
 
     @property
     def num_people(self) -> int:
@@ -51,12 +52,15 @@ class Account:
         else:
             self._steps[people, self._kinds.index(charge.kind)] += charge.steps
         if charge.noise is not None:
-            self._noised.append(Spend(charge.noise.kind, charge.steps))
+            self._noised.append((charge.noise.unit, Spend(charge.noise.kind, charge.steps)))
             self.delta = min(self.delta or 1.0, charge.noise.delta)
 
-    def spends(self) -> tuple[Spend, ...]:
-        """Return all steps with noise: nobody can have spent more than all of them."""
-        return tuple(self._noised)
+    def spends(self, unit: Unit | None = None) -> tuple[Spend, ...]:
+        """Return all steps with noise, or those about one unit.
+
+        Nobody can have spent more than all of them.
+        """
+        return tuple(spend for about, spend in self._noised if unit in (None, about))
 
     def epsilons(
         self, people: Sequence[int | None], delta: float, planned: Spend | None = None

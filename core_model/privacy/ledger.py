@@ -36,6 +36,7 @@ from core_model.privacy.ledger_lines import (
     read_lines,
     write_line,
 )
+from core_model.privacy.plan import Unit
 
 
 @dataclass(frozen=True)
@@ -88,10 +89,10 @@ class Ledger:
         self._refresh()
         return tuple(self._lines)
 
-    def spends(self) -> tuple[Spend, ...]:
-        """Return all steps with noise that were ever charged to anybody."""
+    def spends(self, unit: Unit | None = None) -> tuple[Spend, ...]:
+        """Return all steps with noise that were ever charged to anybody, or those about a unit."""
         self._refresh()
-        return self._account.spends()
+        return self._account.spends(unit)
 
     def charge(
         self, occasion: Occasion, people: Sequence[str], step_from: int, steps: int, at: datetime

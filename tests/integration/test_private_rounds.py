@@ -186,7 +186,7 @@ def test_no_ledger_in_the_first_round_and_seeded_noise_are_refused(tmp_path) -> 
 def test_site_that_begins_its_ledger_anew_is_refused(tmp_path, monkeypatch) -> None:
     """A patched site that looks away from its own checks; the server does not."""
     folders = write_sites(tmp_path)
-    monkeypatch.setattr(private_round, "_told_in_consent_log", lambda site: None)
+    monkeypatch.setattr(private_round, "told_in_consent_log", lambda site: None)
 
     def forgetful(request, site):
         if site.site_id == "site-b" and request.plan.round == 2:
