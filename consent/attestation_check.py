@@ -9,6 +9,7 @@ from consent.attestation import Attestation, open_attestation
 from consent.epsilon import GaussianNoise, Spent, add_spent, check_epsilon
 from consent.errors import AttestationError, LogRolledBackError, ProofError
 from consent.keys import VerifierKey
+from consent.ledger_state import LedgerHead, check_ledger
 from consent.model import Purpose
 from consent.note import TreeHead, open_tree_head
 
@@ -40,6 +41,7 @@ class Seen:
     digest: str  # of the last attestation that was admitted
     spent: tuple[Spent, ...] = ()
     epsilon_total: str | None = None
+    ledger: LedgerHead | None = None
 
 
 def verify_attestation(
@@ -56,7 +58,7 @@ def verify_attestation(
         MalformedError: Not an attestation.
         BadSignatureError: Not signed by the site, or a tree head not by the site's log.
         AttestationError: Made for another site, round, purpose, model or update, or under other
-            rules, by other software, or with less noise than it says.
+            rules, by other software, with less noise than it says, or on a ledger that restarted.
         LogRolledBackError: Its log does not extend the one that was seen before.
     """
     # (1) signed by this site
@@ -68,8 +70,8 @@ def verify_attestation(
     # (4) while the round ran
     head = _check_log(attestation, log_key, expected, seen)
     # (5) with the noise that its parameters mean, within the budget
-    spent, total = _check_noise(attestation, expected, seen)
-    return attestation, Seen(head, opened.digest, spent, total)
+    spent, total, ledger = _check_noise(attestation, expected, seen)
+    return attestation, Seen(head, opened.digest, spent, total, ledger)
 
 
 def _check_expected(got: Attestation, want: Expected, seen: Seen | None) -> None:
@@ -118,11 +120,13 @@ def _check_grown(old: TreeHead, new: TreeHead, proof: tuple[str, ...]) -> None:
 
 def _check_noise(
     got: Attestation, want: Expected, seen: Seen | None
-) -> tuple[tuple[Spent, ...], str | None]:
+) -> tuple[tuple[Spent, ...], str | None, LedgerHead | None]:
     before, last_total = (seen.spent, seen.epsilon_total) if seen else ((), None)
+    last_ledger = seen.ledger if seen else None
     if not isinstance(got.privacy, GaussianNoise):
         if want.needs_noise:
             raise AttestationError("wrong_epsilon", "this federation demands noise")
-        return before, last_total
+        return before, last_total, last_ledger
+    ledger = check_ledger(got.privacy.ledger, last_ledger)
     check_epsilon(got.privacy, before, last_total, want.max_epsilon)
-    return add_spent(before, got.privacy.spent()), got.privacy.epsilon_total
+    return add_spent(before, got.privacy.spent()), got.privacy.epsilon_total, ledger

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from consent.errors import AttestationError
+from consent.ledger_state import LedgerState
 
 ORDERS = (*(1 + x / 10 for x in range(1, 100)), *range(11, 65), 128, 256, 512)
 ROUNDING = Decimal("0.001")  # what a site may lose by writing epsilon with three decimals
@@ -42,7 +43,7 @@ class GaussianNoise(_Part):
     """Gaussian noise on clipped sums over people. Decimals are text: they have one byte form."""
 
     mechanism: Literal["gaussian"] = "gaussian"
-    unit: Literal["subject"] = "subject"  # whom the promise is about
+    unit: Literal["subject", "frame"] = "subject"  # a promise about frames is none about people
     accountant: Literal["rdp"] = "rdp"
     noise_multiplier: DecimalText
     max_grad_norm: DecimalText
@@ -51,6 +52,8 @@ class GaussianNoise(_Part):
     delta: SmallText
     epsilon: DecimalText  # of this round
     epsilon_total: DecimalText  # of all rounds of this site, this one included
+    ledger: LedgerState | None = None  # the account at the site that these figures come from
+    is_simulation: bool = False  # the noise was seeded: it protects nobody
 
     def spent(self) -> Spent:
         """Return what the round adds to the account."""
@@ -82,15 +85,18 @@ def check_epsilon(
         most: The budget for all rounds; None: there is none.
 
     Raises:
-        AttestationError: ``wrong_epsilon``; says which rule does not hold.
+        AttestationError: ``wrong_epsilon``, or ``ledger_restarted`` if less was spent in all than
+            at an earlier time. Says which rule does not hold.
     """
     if not 0 < float(stated.sample_rate) <= 1 or float(stated.noise_multiplier) <= 0:
         raise AttestationError("wrong_epsilon", "no mechanism has these parameters")
     delta, total = float(stated.delta), Decimal(stated.epsilon_total)
+    if total < Decimal(last_total or "0"):
+        why = f"epsilon in total was {last_total}, and is {total} now"
+        raise AttestationError("ledger_restarted", why)
     floors = {
         "of the round": (Decimal(stated.epsilon), _least([stated.spent()], delta)),
         "in total": (total, _least([*before, stated.spent()], delta)),
-        "in total, after what was stated before": (total, Decimal(last_total or "0")),
     }
     for what, (is_, least) in floors.items():
         if is_ + ROUNDING < least:

@@ -7,7 +7,7 @@ import re
 
 from core_model.config import FinetuneConfig, PretrainConfig
 from core_model.protocol.messages import RefusalCode, RoundPlan, RoundRequest, Weighting, digest
-from fl_client.config import SiteConfig
+from fl_client.config import Caps, SiteConfig
 from fl_client.errors import RoundRefusedError
 
 # The server chooses the run's name and the site makes a folder of it: no separators, no "..".
@@ -29,12 +29,32 @@ def check_request(request: RoundRequest, config: SiteConfig) -> None:
         "epochs per round": plan.training.optimiser.epochs_per_round > caps.max_epochs_per_round,
         "sharing the decoder": shares_decoder and not caps.may_share_decoder,
         "sending counts": plan.weighting is Weighting.FRAMES and not caps.may_send_counts,
+        **_about_privacy(plan, caps),
         "AUs": plan.purpose == "finetuning" and not trained_aus(plan, config),
     }
     if asked := [what for what, is_too_much in refusals.items() if is_too_much]:
         raise RoundRefusedError(RefusalCode.PLAN_NOT_ALLOWED, f"site.toml does not allow {asked}")
     if digest(request.arrays) != plan.model_in:
         raise RoundRefusedError(RefusalCode.REQUEST_DAMAGED, "weights are not those of the plan")
+
+
+def _about_privacy(plan: RoundPlan, caps: Caps) -> dict[str, bool]:
+    """Return what a plan may not ask for, and whether it does."""
+    privacy = plan.privacy
+    if privacy is None:
+        return {
+            "training without privacy (allows_training_without_privacy)": (
+                not caps.allows_training_without_privacy
+            )
+        }
+    return {
+        "privacy of frames (allows_frame_privacy)": (
+            privacy.unit != "subject" and not caps.allows_frame_privacy
+        ),
+        f"delta {privacy.delta:g} (max_delta)": privacy.delta > caps.max_delta,
+        "counts in a private round": plan.weighting is Weighting.FRAMES,
+        "a frozen identity head, which no plan brings along": privacy.identity_head == "frozen",
+    }
 
 
 def trained_aus(plan: RoundPlan, config: SiteConfig) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from consent.errors import ConsentError
+from fl_client.commands.budget import budget, ledger_app
 from fl_client.commands.ingest import ingest
 from fl_client.errors import SiteError
 
@@ -16,9 +17,9 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,  # they hold subjects and keys
     help="Take part in a federation with your own faces.",
 )
-
-
 app.command()(ingest)
+app.command()(budget)
+app.add_typer(ledger_app, name="ledger")
 
 
 @app.callback()

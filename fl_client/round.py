@@ -17,6 +17,7 @@ from consent.attestation import (
     LogState,
     sign_attestation,
 )
+from consent.epsilon import Privacy
 from consent.errors import ConsentChangedError
 from consent.gate import Ruling
 from consent.manifest import Leaf, manifest_root
@@ -38,9 +39,11 @@ from fl_client.installed_code import installed_code
 from fl_client.local_state import LocalState
 from fl_client.manifests import keep_manifest, signed_in
 from fl_client.permission import permitted
+from fl_client.private_round import RoundAccount
+from fl_client.private_training import train_privately
 from fl_client.selection import Selection, select
 from fl_client.site import Site
-from fl_client.training import Trained, train
+from fl_client.training import Trained, state_name, train
 
 _log = logging.getLogger(__name__)
 
@@ -74,17 +77,19 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
         detail = f"the server names attestation {plan.previous}; this site never signed it"
         raise RoundRefusedError(RefusalCode.NOT_MY_ATTESTATION, detail)
 
-    # (2) Do the rules allow this use, and who may be used? Asked anew in every round.
+    # (2) Do the rules allow this use, who may be used, and who can still afford it? Asked anew in
+    # every round.
     site = permitted(site, plan)
+    account = RoundAccount(site, plan)
     min_subjects = max(plan.min_subjects, site.config.caps.min_subjects)
-    selection = select(site.recordings, site.gate, plan, min_subjects)
+    selection = select(site.recordings, site.gate, plan, min_subjects, account.affordable)
+    account.open_pool(selection.people())
     site.registry.append([_started(plan)], Role.OPERATOR)
-    state = LocalState(site.config.state, plan.run_id, plan.purpose)
+    state = LocalState(site.config.state, plan.run_id, state_name(plan))
 
     # (3) Train, and keep of the shared weights only what may leave.
     labelled = trained_aus(plan, site.config)
-    seed = derive_seed(plan.seed, site.site_id, plan.round)
-    trained = train(request, selection.recordings, labelled, state, site.device, seed, site.frames)
+    trained = _train(request, site, selection, labelled, state, account)
 
     # (4) Still allowed? A withdrawal while we trained voids the round for this site.
     try:
@@ -98,8 +103,9 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     salt = secrets.token_bytes(32)
     leaves = selection.leaves()
     attestation = _attest(
-        plan, site, selection, ruling, trained, labelled, manifest_root(leaves, salt), started_at
-    )
+        plan, site, selection, ruling, trained, labelled, manifest_root(leaves, salt), started_at,
+        account.statement(),
+    )  # fmt: skip
     signed = sign_attestation(attestation, site.key)
     update = SiteUpdate(
         site_id=site.site_id,
@@ -112,8 +118,22 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     keep_manifest(site.config.state, attestation, salt, leaves)
     record = _signed(attestation, leaves, signed)
     site.registry.append([record], Role.OPERATOR)
-    state.save(trained.local, trained.dataset.subjects)
+    state.save(trained.local, trained.rows)
     return update
+
+
+def _train(
+    request: RoundRequest, site: Site, selection: Selection, labelled: tuple[int, ...],
+    state: LocalState, account: RoundAccount,
+) -> Trained:  # fmt: skip
+    plan, recordings = request.plan, selection.recordings
+    if plan.privacy is None:
+        seed = derive_seed(plan.seed, site.site_id, plan.round)
+        return train(request, recordings, labelled, state, site.device, seed, site.frames)
+    return train_privately(
+        request, recordings, labelled, state, site.device, account.chance, account.charge,
+        site.frames,
+    )  # fmt: skip
 
 
 def _started(plan: RoundPlan) -> RoundStarted:
@@ -140,7 +160,7 @@ def _signed(attestation: Attestation, leaves: Sequence[Leaf], envelope: bytes) -
 
 def _attest(
     plan: RoundPlan, site: Site, selection: Selection, ruling: Ruling, trained: Trained,
-    labelled: tuple[int, ...], manifest: bytes, started_at: datetime,
+    labelled: tuple[int, ...], manifest: bytes, started_at: datetime, privacy: Privacy,
 ) -> Attestation:  # fmt: skip
     start, end = selection.ruling.ruling.snapshot, ruling.snapshot
     try:
@@ -167,6 +187,7 @@ def _attest(
             consistency=tuple(h.hex() for h in proof),
         ),
         policy=_policy(site),
+        privacy=privacy,
         code=installed_code(),
         previous=plan.previous,
         started_at=started_at,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -38,29 +38,67 @@ class Selection:
             leaves[digest] = Leaf(digest, tuple(sorted(entries)), recording.usable or ())
         return tuple(leaves.values())
 
+    def people(self) -> frozenset[str]:
+        """Return everyone who may be seen in what is used: whose budget a round is charged to."""
+        digests = {recording_digest(r.frames).hex() for r in self.recordings}
+        seen = {s for digest in digests for s in self.ruling.subjects.get(digest, ())}
+        return frozenset(seen | {r.subject_id for r in self.recordings})
+
 
 def select(
-    recordings: Sequence[Recording], gate: ConsentGate, plan: RoundPlan, min_subjects: int
+    recordings: Sequence[Recording],
+    gate: ConsentGate,
+    plan: RoundPlan,
+    min_subjects: int,
+    affordable: Callable[[frozenset[str]], frozenset[str]] = frozenset,
 ) -> Selection:
     """Keep the recordings of people whose consent covers the plan's purpose now.
 
     Of a recording that is linked in the consent log, only frames in which everyone agrees are
-    kept. One that is not linked shows one person, as the site's list says.
+    kept. One that is not linked shows one person, as the site's list says. In a private round a
+    recording that shows more people is left out: each frame must be of one person alone, or a
+    person would be in several units.
+
+    Args:
+        recordings: The site's.
+        gate: Rules on consent.
+        plan: Of the round.
+        min_subjects: With fewer people there is no round.
+        affordable: Of people who agree, returns those with enough privacy budget left.
 
     Raises:
         RoundRefusedError: Nobody is left, or too few people.
     """
     purpose = Purpose(plan.purpose)
     usable = [r for r in recordings if plan.purpose == "pretraining" or r.labels is not None]
-    allowed = gate.rule({r.subject_id for r in usable}, purpose).allowed
+    agreed = gate.rule({r.subject_id for r in usable}, purpose).allowed
+    allowed = affordable(agreed)
     digests = {r: recording_digest(r.frames).hex() for r in usable if r.subject_id in allowed}
     ruling = gate.rule_assets(digests.values(), purpose, {r.subject_id for r in digests})
-    kept = tuple(_kept(digests, ruling))
+    others = {s for people in ruling.subjects.values() for s in people} - allowed
+    may_be_seen = allowed | affordable(frozenset(others))
+    kept = tuple(
+        recording
+        for recording in _kept(digests, ruling)
+        if _fits(recording, set(ruling.subjects[digests[recording]]), plan, may_be_seen)
+    )
+    if not kept and agreed and not allowed:
+        raise RoundRefusedError(RefusalCode.BUDGET_SPENT, "nobody has enough of the budget left")
     if not kept:
         raise RoundRefusedError(RefusalCode.NO_CONSENTED_DATA, "nobody agrees to this purpose")
     if len({r.subject_id for r in kept}) < min_subjects:
-        raise RoundRefusedError(RefusalCode.TOO_FEW_SUBJECTS, f"fewer than {min_subjects} people")
+        few = RefusalCode.TOO_FEW_SUBJECTS if allowed == agreed else RefusalCode.BUDGET_SPENT
+        raise RoundRefusedError(few, f"fewer than {min_subjects} people")
     return Selection(kept, ruling)
+
+
+def _fits(
+    recording: Recording, seen: set[str], plan: RoundPlan, may_be_seen: frozenset[str]
+) -> bool:
+    """Can everyone who is seen afford it? In a private round: is it of one person alone?"""
+    if plan.privacy is not None:
+        return seen <= {recording.subject_id}
+    return seen <= may_be_seen
 
 
 def _kept(digests: Mapping[Recording, str], ruling: AssetRuling) -> Iterator[Recording]:

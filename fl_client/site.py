@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,8 @@ from consent.log import Clock
 from consent.model import Role
 from consent.registry import Registry
 from core_model.data.recordings import Recording, read_recordings
+from core_model.privacy.chance import Chance, SystemChance
+from core_model.protocol.messages import RoundPlan
 from core_model.training.device import pick_device
 from fl_client.config import SiteConfig, load_site_config
 from fl_client.crop_cache import CropKeys, SiteFrames
@@ -30,6 +33,7 @@ class Site:
     key: SigningKey
     device: torch.device
     clock: Clock
+    chance: Callable[[RoundPlan], Chance] = lambda _: SystemChance()  # of private rounds
 
     @property
     def site_id(self) -> str:
@@ -45,6 +49,11 @@ class Site:
 def crop_keys(config: SiteConfig) -> CropKeys:
     """Return the keys of a site's face crops."""
     return CropKeys(config.consent / "keys" / "crops")
+
+
+def ledger_path(config: SiteConfig) -> Path:
+    """Return where the privacy ledger lies: one for all runs."""
+    return config.state / "privacy-ledger.jsonl"
 
 
 def open_site(path: Path, clock: Clock = lambda: datetime.now(UTC)) -> Site:

@@ -27,8 +27,9 @@ class Trained:
 
     shared: Arrays
     local: Arrays
+    rows: tuple[str, ...]  # of the identity head: people, or slots
     dataset: FrameDataset
-    log: TrainingLog
+    log: TrainingLog | None  # None: losses are private data, and a private round keeps none
 
 
 def train(
@@ -55,23 +56,76 @@ def train(
         SchemaError: The request does not hold exactly the shared weights.
         ValueError: No frame can be used.
     """
+    with torch.random.fork_rng():
+        torch.manual_seed(derive_seed(seed, "fresh local weights"))
+        ready = prepare(request, recordings, labelled_aus, state, source)
+    log = _run(ready.model, ready.dataset, request.plan, device, derive_seed(seed, "training"))
+    return ready.trained(request, ready.shared, labelled_aus, log)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A model with its weights, and the examples to train it on."""
+
+    model: IATModel | MaskedAutoencoder
+    dataset: FrameDataset
+    rows: tuple[str, ...]  # of the identity head
+    shared: ParameterSchema
+    local: ParameterSchema
+
+    def trained(
+        self,
+        request: RoundRequest,
+        sent: ParameterSchema,
+        labelled_aus: tuple[int, ...],
+        log: TrainingLog | None = None,
+    ) -> Trained:
+        """Return what became of the weights: those of ``sent``, and the local ones."""
+        arrays = get_arrays(self.model, sent)
+        keep_rows(arrays, request.arrays, sent, request.plan.action_units, labelled_aus)
+        return Trained(arrays, get_arrays(self.model, self.local), self.rows, self.dataset, log)
+
+
+def prepare(
+    request: RoundRequest,
+    recordings: tuple[Recording, ...],
+    labelled_aus: tuple[int, ...],
+    state: LocalState,
+    source: FrameSource | None = None,
+    slots: tuple[str, ...] | None = None,
+) -> Ready:
+    """Build the model of a round, with shared weights from the request and local ones of the site.
+
+    Args:
+        request: Plan and shared weights.
+        recordings: Of people who agreed.
+        labelled_aus: AUs whose labels teach.
+        state: The site's local weights.
+        source: Where the frames lie; None: folders of PNG.
+        slots: Rows of the identity head; None: one for each person.
+
+    Raises:
+        SchemaError: The request does not hold exactly the shared weights.
+        ValueError: No frame can be used.
+    """
     plan = request.plan
     aus = plan.action_units if plan.purpose == "finetuning" else ()
     dataset = FrameDataset(recordings, plan.encoder.image_size, aus, source=source)
     # Labels that the operator did not name teach nothing: the attestation lists all that do.
     dataset.known[:, [column for column, au in enumerate(aus) if au not in labelled_aus]] = 0
-    with torch.random.fork_rng():
-        torch.manual_seed(derive_seed(seed, "fresh local weights"))
-        model = _model(plan, len(dataset.subjects))
+    rows = dataset.subjects if slots is None else slots
+    model = _model(plan, len(rows))
     schema = schema_of(model)
     shared, local = _split(schema, plan)
     shared.check(request.arrays)
     set_arrays(model, request.arrays)
-    set_arrays(model, state.load(schema, dataset.subjects, get_arrays(model, local)))
-    log = _run(model, dataset, plan, device, derive_seed(seed, "training"))
-    arrays = get_arrays(model, shared)
-    keep_rows(arrays, request.arrays, shared, plan.action_units, labelled_aus)
-    return Trained(arrays, get_arrays(model, local), dataset, log)
+    set_arrays(model, state.load(schema, rows, get_arrays(model, local)))
+    return Ready(model, dataset, rows, shared, local)
+
+
+def state_name(plan: RoundPlan) -> str:
+    """Return the name of the local weights. Those of private rounds never meet other ones."""
+    return plan.purpose if plan.privacy is None else f"private-{plan.purpose}"
 
 
 def keep_rows(

@@ -17,6 +17,7 @@ from core_model.protocol.messages import (
 from core_model.schema import ParameterSchema, SchemaError
 from fl_server.config import Demands, EnrolledSite
 from fl_server.errors import UpdateRefusedError
+from fl_server.noise_admission import check_noise
 
 MAX_FRAMES = 10_000_000
 _CODES = {
@@ -26,6 +27,7 @@ _CODES = {
     "wrong_policy": RefusalCode.WRONG_RULES,
     "wrong_code": RefusalCode.WRONG_RULES,
     "wrong_epsilon": RefusalCode.WRONG_EPSILON,
+    "ledger_restarted": RefusalCode.LEDGER_RESTARTED,
 }  # all others are about another round
 
 
@@ -57,6 +59,8 @@ def admit(
     attestation, now_seen = _check_attestation(update, plan, site, demands, seen)
     # (4) for AUs that the site is enrolled for, and counted as asked
     _check_labels(update, plan, site, attestation)
+    # (5) under the noise that the plan asks for
+    check_noise(attestation, plan, demands)
     return attestation, now_seen
 
 

@@ -10,6 +10,7 @@ from consent.errors import MalformedError
 from consent.keys import VerifierKey
 from core_model.action_units import check_aus
 from core_model.config import Settings, TrainingConfig
+from core_model.privacy.plan import PrivacyPlan
 from core_model.protocol.messages import Weighting
 from core_model.settings_file import load_settings
 
@@ -45,6 +46,7 @@ class Stage(Settings):
     training: TrainingConfig
     server_momentum: float = Field(0.0, ge=0, lt=1)  # 0: the plain mean (docs/adr/0009)
     server_learning_rate: float = Field(1.0, gt=0, le=2)  # share of the server's step
+    privacy: PrivacyPlan | None = None  # None: no promise about any person; sites must allow that
 
     @property
     def has_velocity(self) -> bool:
@@ -61,6 +63,7 @@ class Demands(Settings):
     max_epsilon: str | None = Field(
         None, pattern=r"^[0-9]{1,4}(\.[0-9]{1,6})?$"
     )  # of a site, in all
+    allows_simulation: bool = False  # seeded noise, which protects nobody
 
 
 class FederationConfig(Settings):
@@ -98,9 +101,21 @@ class FederationConfig(Settings):
                 raise ValueError(
                     f"sites: {site.site_id} labels {sorted(extra)}, not in action_units"
                 )
+        self._check_privacy()
         if self.quorum > len(self.sites):
             raise ValueError(f"quorum: {self.quorum} sites can never answer, {len(ids)} enrolled")
         return self
+
+    def _check_privacy(self) -> None:
+        for number, stage in enumerate(self.stages, start=1):
+            if stage.privacy is None and self.demands.needs_noise:
+                raise ValueError(
+                    f"stages: stage {number} has no privacy plan, but demands.needs_noise is set"
+                )
+            if stage.privacy is not None and self.weighting is Weighting.FRAMES:
+                raise ValueError(
+                    f"weighting: counts of frames are private in stage {number}; use site"
+                )
 
 
 def load_federation(path: Path) -> FederationConfig:

@@ -9,6 +9,7 @@ from pathlib import Path
 from consent.attestation import Attestation
 from consent.attestation_check import Seen
 from core_model.checkpoint import load_checkpoint, save_checkpoint
+from core_model.privacy.sent import sent_back
 from core_model.protocol.messages import (
     RefusalCode,
     RoundPlan,
@@ -78,6 +79,11 @@ class Coordinator:
         with_decoder = training.purpose == "pretraining" and training.share_decoder
         return self._manifest.weights.shared(training.purpose, with_decoder=with_decoder)
 
+    @property
+    def update_schema(self) -> ParameterSchema:
+        """The weights that come back: what a privacy plan freezes stays as the server holds it."""
+        return sent_back(self.schema, self.stage.privacy)
+
     def asked_sites(self) -> list[str]:
         """Return the sites that the running round is for."""
         everyone = self.stage.training.purpose == "pretraining"
@@ -104,6 +110,9 @@ class Coordinator:
             min_subjects=self.config.min_subjects,
             tree_size=seen.tree_head.size if seen else 0,
             previous=seen.digest if seen else None,
+            privacy=stage.privacy,
+            ledger_size=seen.ledger.size if seen and seen.ledger else 0,
+            ledger_root=seen.ledger.root if seen and seen.ledger else None,
         )
         return RoundRequest(plan, arrays)
 
@@ -140,7 +149,7 @@ class Coordinator:
             attestations={s: self._seen[s].digest for s in sorted(self._admitted)},
             refused=dict(sorted(self._refused.items())),
             has_quorum=has_quorum,
-            weights=tuple(p.name for p in self.schema.parameters),
+            weights=tuple(p.name for p in self.update_schema.parameters),
             bytes_received=dict(sorted(self._received.items())),
             model_in=self._model_in,
             model_out=digest({p.name: self.arrays[p.name] for p in self.schema.parameters}),
@@ -160,7 +169,7 @@ class Coordinator:
         if self._state.round == self._locate()[1]:
             self._velocity = {}  # of the stage before, which learned something else
         if not self.is_done:
-            self._aggregator = Aggregator(self.schema, self.config.action_units)
+            self._aggregator = Aggregator(self.update_schema, self.config.action_units)
             self._model_in = digest({p.name: self.arrays[p.name] for p in self.schema.parameters})
 
     def _admit(self, site_id: str, update: SiteUpdate) -> None:
@@ -171,7 +180,7 @@ class Coordinator:
             raise UpdateRefusedError(RefusalCode.ANSWERED_TWICE, "this site has answered")
         plan = self.request(site_id).plan
         demands, seen = self.config.demands, self._state.seen(site_id)
-        attestation, now_seen = admit(update, plan, site, self.schema, demands, seen)
+        attestation, now_seen = admit(update, plan, site, self.update_schema, demands, seen)
         weight, row_weights = self._weights(site, attestation)
         try:
             self._aggregator.fold(update.arrays, weight, row_weights)

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from consent.attestation_check import Seen
 from consent.epsilon import Spent
+from consent.ledger_state import LedgerHead
 from consent.note import TreeHead
 from core_model.config import Purpose, Settings
 from core_model.protocol.messages import RefusalCode
@@ -42,6 +43,7 @@ class RememberedSite(Settings):
     attestation: str  # digest
     spent: tuple[Spent, ...] = ()
     epsilon_total: str | None = None
+    ledger: LedgerHead | None = None  # of the site's privacy ledger
 
 
 class RunState(Settings):
@@ -61,7 +63,7 @@ class RunState(Settings):
         if (kept := self.sites.get(site_id)) is None:
             return None
         head = TreeHead(kept.origin, kept.size, base64.b64decode(kept.root))
-        return Seen(head, kept.attestation, kept.spent, kept.epsilon_total)
+        return Seen(head, kept.attestation, kept.spent, kept.epsilon_total, kept.ledger)
 
     def after(self, summary: RoundSummary, seen: Mapping[str, Seen]) -> RunState:
         """Return the state after one more round."""
@@ -80,6 +82,7 @@ def _remember(seen: Seen) -> RememberedSite:
         attestation=seen.digest,
         spent=seen.spent,
         epsilon_total=seen.epsilon_total,
+        ledger=seen.ledger,
     )
 
 

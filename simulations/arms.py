@@ -18,14 +18,15 @@ from core_model.config import FinetuneConfig
 from core_model.protocol.messages import RoundRequest, SiteUpdate
 from fl_client.round import run_round
 from fl_client.site import Site
-from fl_server.config import FederationConfig, Stage
+from fl_server.config import Demands, FederationConfig, Stage
 from simulations.data import People
 from simulations.dishonest import hide_withdrawal, send_identity_head
 from simulations.loop import run_local, write_initial
+from simulations.private_arm import run_in_simulation
 from simulations.scenario import Scenario, ScenarioSite
 from simulations.sites import SiteFolder, site_at
 
-POOLED = "pooled"
+POOLED, PUBLIC, PRIVATE = "pooled", "public", "private"
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,8 @@ class Arm:
         is_pooled: All data in one place, as if it might be shared.
         has_incidents: One person withdraws, and one site cheats twice.
         share_decoder: Average the MAE decoder too.
+        is_public: Trained on the public people, at one place.
+        is_private: Under the scenario's privacy plan.
     """
 
     name: str
@@ -51,15 +54,13 @@ class Arm:
     is_pooled: bool = False
     has_incidents: bool = False
     share_decoder: bool = False
+    is_public: bool = False
+    is_private: bool = False
 
 
 def federation_of(arm: Arm, scenario: Scenario, root: Path) -> tuple[int, Path]:
     """Return the number of rounds of an arm and the folder of its output."""
-    rounds = {
-        "pretraining": scenario.pretraining_rounds,
-        "finetuning": scenario.finetuning_rounds,
-    }
-    return sum(rounds[p] for p in arm.purposes), root / arm.name / "output"
+    return sum(s.rounds for s in _stages(arm, scenario)), root / arm.name / "output"
 
 
 def run_arm(arm: Arm, scenario: Scenario, people: People, root: Path) -> None:
@@ -81,6 +82,7 @@ def run_arm(arm: Arm, scenario: Scenario, people: People, root: Path) -> None:
         output=folder / "output",
         stages=_stages(arm, scenario),
         sites=tuple(f.enrolment() for f in folders.values()),
+        demands=Demands(allows_simulation=arm.is_private),
         timeout_s=3600.0,
     )
     _, grid = run_local(config, folders, run=_runner(arm, scenario, folders, folder))
@@ -97,13 +99,20 @@ def last_checkpoint(root: Path, arm: str) -> Path:
 def _open_sites(
     folder: Path, arm: Arm, sites: Sequence[ScenarioSite], people: People, scenario: Scenario
 ) -> dict[str, SiteFolder]:
-    caps = {"may_share_decoder": arm.share_decoder}
+    caps: dict[str, object] = {"may_share_decoder": arm.share_decoder}
+    if arm.is_private:
+        assert scenario.private is not None
+        caps |= {"max_epsilon": scenario.private.epsilon, "max_delta": scenario.private.delta}
+    else:
+        caps |= {"allows_training_without_privacy": True}  # not private: nobody is promised so
     groups: list[tuple[str, list[Path], tuple[int, ...]]] = [
         (s.site_id, people.training(s), s.labelled_aus) for s in sites
     ]
     if arm.is_pooled:
         lists = [p for _, paths, _ in groups for p in paths]
         groups = [(POOLED, lists, scenario.action_units)]
+    if arm.is_public:
+        groups = [(PUBLIC, [people.public()], scenario.action_units)]
     return {
         site_id: site_at(
             folder / "sites" / site_id,
@@ -132,15 +141,24 @@ def _stages(arm: Arm, scenario: Scenario) -> tuple[Stage, ...]:
     finetuning: FinetuneConfig = scenario.finetuning.model_copy(
         update={"reversal_scale": arm.reversal_scale}
     )
+    private = scenario.private
+    if arm.is_private:
+        assert private is not None
+        training = private.training(finetuning)
+        return (Stage(rounds=private.rounds, training=training, privacy=private.plan()),)
     pretraining = scenario.pretraining.model_copy(update={"share_decoder": arm.share_decoder})
-    is_federated = len(arm.sites) > 1 and not arm.is_pooled
+    is_federated = len(arm.sites) > 1 and not (arm.is_pooled or arm.is_public)
+    rounds = scenario.finetuning_rounds
+    if arm.is_public:
+        assert private is not None
+        rounds = private.public_rounds
     server = {
         "server_momentum": scenario.server_momentum if is_federated else 0.0,
         "server_learning_rate": scenario.server_learning_rate if is_federated else 1.0,
     }
     stages = {
         "pretraining": Stage(rounds=scenario.pretraining_rounds, training=pretraining),
-        "finetuning": Stage(rounds=scenario.finetuning_rounds, training=finetuning, **server),
+        "finetuning": Stage(rounds=rounds, training=finetuning, **server),
     }
     return tuple(stages[p] for p in arm.purposes)
 
@@ -194,4 +212,6 @@ class WithdrawnMeanwhile(ConsentGate):
 def _runner(
     arm: Arm, scenario: Scenario, folders: dict[str, SiteFolder], folder: Path
 ) -> Callable[[RoundRequest, Site], SiteUpdate]:
+    if arm.is_private:
+        return run_in_simulation
     return _Incidents(scenario, folders, folder).run if arm.has_incidents else run_round

@@ -38,6 +38,14 @@ class People:
         lists = [self.groups[s.site_id] / "validation.csv" for s in sites]
         return [r for listing in lists for r in read_recordings(listing)]
 
+    def public(self) -> Path:
+        """Return the list of the public people to train on."""
+        return self.groups["public"] / "training.csv"
+
+    def public_validation(self) -> list[Recording]:
+        """Return recordings of public people that no arm trains on."""
+        return list(read_recordings(self.groups["public"] / "validation.csv"))
+
     def unseen_people(self, sites: Sequence[ScenarioSite]) -> list[Recording]:
         """Return recordings of new people at the known places, with true labels."""
         lists = [self.groups[f"unseen-{s.site_id}"] / "truth.csv" for s in sites]
@@ -64,6 +72,8 @@ def make_people(
             groups[name] = make_face_site(spec, cache, pool=pool, progress=tell)
             before += spec.num_people
             progress(before, total)
+    if "public" in groups:
+        _split(groups["public"])
     for site in scenario.sites:
         _split(groups[site.site_id])
         first, last = site.real_people

@@ -22,10 +22,19 @@ from safetensors.numpy import load_file
 
 from core_model.checkpoint import load_checkpoint
 from fl_server.round_state import RunState, load_state
-from simulations.arms import POOLED, Arm, federation_of, last_checkpoint, run_arm
+from simulations.arms import (
+    POOLED,
+    PRIVATE,
+    PUBLIC,
+    Arm,
+    federation_of,
+    last_checkpoint,
+    run_arm,
+)
 from simulations.data import People, make_people
 from simulations.measure import macro_f1, measure_arm, measure_mae
-from simulations.results import ArmResult, Results, RoundResult, WireResult
+from simulations.private_arm import privacy_result
+from simulations.results import ArmResult, PrivacyResult, Results, RoundResult, WireResult
 from simulations.scenario import Scenario
 
 PRETRAINING = "federated_pretraining"
@@ -41,8 +50,13 @@ def arms_of(scenario: Scenario) -> list[Arm]:
     scale = scenario.finetuning.reversal_scale
     federated = [(WITHOUT, 0.0), (WITH, scale)]
     federated += [(f"federated_iat_{s:g}", s) for s in scenario.curve_scales]
+    private = [
+        Arm(PUBLIC, sites, reversal_scale=scale, is_public=True),
+        Arm(PRIVATE, sites, ("finetuning",), start=PUBLIC, is_private=True),
+    ]
     return [
         Arm(PRETRAINING, sites, purposes=("pretraining",)),
+        *(private if scenario.private else []),
         Arm(POOLED, sites, reversal_scale=scale, is_pooled=True),
         *(
             Arm(name, sites, ("finetuning",), s, start=PRETRAINING, has_incidents=True)
@@ -119,7 +133,7 @@ def _state(root: Path, arm: str, scenario: Scenario) -> RunState:
 def _sum_up(
     name: str, scenario: Scenario, results: dict[str, ArmResult], root: Path, seconds: float
 ) -> Results:
-    wire = _wire(scenario, root)
+    wire, privacy = _wire(scenario, root), _privacy(scenario, root)
     curve = {a.name: a.reversal_scale for a in arms_of(scenario) if a.start == PRETRAINING}
     usage = [resource.getrusage(w) for w in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return Results(
@@ -141,6 +155,8 @@ def _sum_up(
         ],
         wire=wire,
         mae_loss=_mae_loss(root),
+        epsilon=f"{privacy.epsilon:.2f}" if privacy else "not private in this run",
+        privacy=privacy,
         bytes_sent_per_site_round=wire.bytes_sent_per_site_round["finetuning"],
         seconds=round(seconds, 1),
         peak_rss_bytes=max(u.ru_maxrss for u in usage) * 1024,
@@ -182,6 +198,14 @@ def _wire(scenario: Scenario, root: Path) -> WireResult:
             stayed |= {n: a.nbytes for n, a in load_file(path).items()}
     shared = {n: a.nbytes for n, a in arrays.items()}
     return WireResult(shared=shared, stayed=stayed, bytes_sent_per_site_round=sent)
+
+
+def _privacy(scenario: Scenario, root: Path) -> PrivacyResult | None:
+    """Return what the private arm spent, from the ledgers of its sites."""
+    if scenario.private is None:
+        return None
+    configs = [root / PRIVATE / "sites" / s.site_id / "site.toml" for s in scenario.sites]
+    return privacy_result(scenario.private.plan(), configs)
 
 
 def _mae_loss(root: Path) -> dict[str, float]:

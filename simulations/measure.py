@@ -54,13 +54,16 @@ def _measure(arm: Arm, scenario: Scenario, people: People, root: Path) -> ArmRes
     model = _detector(scenario, last_checkpoint(root, arm.name))
     sites = [s for s in scenario.sites if s.site_id in arm.sites]
     run = partial(_run, model, scenario)
-    validation, _, _ = run(people.validation(sites))
+    # What chose the threshold is in the model's use: for a private arm it is public too.
+    is_public = arm.is_public or arm.is_private
+    validation, _, _ = run(people.public_validation() if is_public else people.validation(sites))
     threshold = best_common_threshold(validation)
     thresholds = np.full(len(scenario.action_units), threshold)
 
     new, new_features, new_recordings = run(people.unseen_people(scenario.sites))
     place, _, _ = run(people.unseen_site())
-    trained = [r for s in sites for r in read_recordings(people.training(s)[0])]
+    lists = [people.public()] if arm.is_public else [people.training(s)[0] for s in sites]
+    trained = [r for listing in lists for r in read_recordings(listing)]
     seen, seen_features, seen_recordings = run(trained)
     real_people, real_features, real_recordings = _real_features(model, people, scenario)
 

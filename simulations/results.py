@@ -76,6 +76,18 @@ class WireResult(_Part):
     bytes_sent_per_site_round: dict[str, float]  # by purpose, mean
 
 
+class PrivacyResult(_Part):
+    """What the ledgers of the private arm came to."""
+
+    epsilon: float  # of a person, in all rounds; add or remove one person
+    accountant: str
+    delta: float
+    unit: str
+    scope: str  # weights that trained
+    noise_multiplier: float
+    is_simulation: bool  # chance was seeded: the run protects nobody
+
+
 class Results(_Part):
     """One run of an experiment with one seed."""
 
@@ -89,7 +101,8 @@ class Results(_Part):
     rounds: list[RoundResult]  # of the arm 'federated_iat'
     wire: WireResult
     mae_loss: dict[str, float] = Field(default_factory=dict)  # decoder 'local' and 'shared'
-    epsilon: str = "not private in this run"
+    epsilon: str = "not private in this run"  # of a person in the arm 'private', if there is one
+    privacy: PrivacyResult | None = None  # of that arm; the other arms promise nothing
     bytes_sent_per_site_round: float  # fine-tuning, mean over sites and rounds
     seconds: float
     peak_rss_bytes: int  # of the largest process

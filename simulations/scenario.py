@@ -17,6 +17,7 @@ from core_model.config import (
 )
 from core_model.settings_file import load_settings
 from simulations.faces.spec import LOOKS, FaceSiteSpec
+from simulations.private_arm import PrivateArm
 
 VALIDATION_SHARE = (
     5  # one person in so many of a site chooses the threshold and is never trained on
@@ -54,6 +55,7 @@ class Scenario(Settings):
     curve_scales: tuple[float, ...] = ()  # further reversal scales
     server_momentum: float = Field(0.0, ge=0, lt=1)  # of arms with more than one site
     server_learning_rate: float = Field(1.0, gt=0, le=2)
+    private: PrivateArm | None = None  # None: no arm promises anything about a person
 
     @property
     def encoder(self) -> EncoderConfig:
@@ -70,13 +72,16 @@ class Scenario(Settings):
         """Return the spec of every group of generated people.
 
         Names: a site's id for its own people, ``unseen-`` and the id for new people at its place,
-        ``unseen-site`` for the site that takes no part.
+        ``unseen-site`` for the site that takes no part, ``public`` for people at no site.
         """
         groups: list[tuple[str, str, tuple[int, ...], int]] = [
             (s.site_id, s.look, s.labelled_aus, s.num_people) for s in self.sites
         ]
         groups += [(f"unseen-{s.site_id}", s.look, UNION, self.unseen_people) for s in self.sites]
         groups.append(("unseen-site", self.unseen_look, UNION, self.unseen_site_people))
+        if self.private is not None:  # last, so that nobody else's number changes
+            look, people = self.private.public_look, self.private.public_people
+            groups.append(("public", look, self.action_units, people))
         specs, first = {}, 0
         for name, look, aus, people in groups:
             specs[name] = FaceSiteSpec(

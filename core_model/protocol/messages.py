@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from core_model.config import EncoderConfig, Purpose, Settings, TrainingConfig
+from core_model.privacy.plan import PrivacyPlan
 from core_model.schema import Arrays
 
 
@@ -42,6 +43,9 @@ class RoundPlan(Settings):
     min_subjects: int = Field(1, ge=1)  # fewer people at a site: no update
     tree_size: int = Field(0, ge=0)  # of the site's consent log when the server last saw it
     previous: str | None = Field(None, pattern="^[0-9a-f]{64}$")  # its attestation admitted last
+    privacy: PrivacyPlan | None = None  # None: training promises nothing about any person
+    ledger_size: int = Field(0, ge=0)  # of the site's privacy ledger when the server last saw it
+    ledger_root: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
     @property
     def purpose(self) -> Purpose:
@@ -89,6 +93,8 @@ class RefusalCode(enum.IntEnum):
     REQUEST_DAMAGED = 205  # weights are not those that the plan names
     NOT_MY_ATTESTATION = 206  # the plan names one that this site did not sign
     POLICY_DENIED = 207  # the site's rules do not allow the use, or none is declared
+    LEDGER_UNSOUND = 208  # the privacy ledger is damaged, or older than what was told before
+    BUDGET_SPENT = 209  # too few people have enough of their privacy budget left
     SITE_FAULT = 299  # see the site's own log
     # The server refuses an update.
     NOT_ENROLLED = 301
@@ -102,6 +108,7 @@ class RefusalCode(enum.IntEnum):
     BROKEN_CHAIN = 309  # the attestation does not follow the one admitted before
     WRONG_RULES = 310  # policy or software are not those that were agreed
     WRONG_EPSILON = 311  # less noise than stated, or beyond the budget
+    LEDGER_RESTARTED = 315  # the privacy ledger does not extend the one seen before
     NO_ANSWER = 399
 
 

@@ -5,10 +5,12 @@ import math
 
 import pytest
 
+from consent import merkle
 from consent.attestation import sign_attestation
 from consent.attestation_check import Seen
 from consent.epsilon import ORDERS, GaussianNoise, Spent, _rdp, add_spent, epsilon_of
 from consent.errors import AttestationError
+from consent.ledger_state import LedgerHead, LedgerState
 from tests.consent.heads import EXPECTED, SITE, Heads, attestation
 from tests.consent.test_attestation import refused, verify
 
@@ -63,16 +65,16 @@ def test_epsilon_below_what_its_parameters_mean_is_refused(lie) -> None:
 
 
 AFTER = {
-    "the total goes down": "0.5",
-    "the total stays, though another round was trained": ONE,
+    "the total goes down": ("0.5", "ledger_restarted"),
+    "the total stays, though another round was trained": (ONE, "wrong_epsilon"),
 }
 
 
-@pytest.mark.parametrize("total", AFTER.values(), ids=AFTER.keys())
-def test_total_that_does_not_grow_is_refused(total) -> None:
+@pytest.mark.parametrize(("total", "code"), AFTER.values(), ids=AFTER.keys())
+def test_total_that_does_not_grow_is_refused(total, code) -> None:
     _, seen = verify(sign_attestation(statement(noise()), SITE))
     lie = statement(noise(epsilon_total=total), seen.digest)
-    assert refused(lie, seen=seen) == "wrong_epsilon"
+    assert refused(lie, seen=seen) == code
 
 
 def test_total_does_not_start_anew_with_new_keys() -> None:
@@ -81,7 +83,7 @@ def test_total_does_not_start_anew_with_new_keys() -> None:
     fresh = Seen(HEADS.head(), seen.digest, seen.spent, seen.epsilon_total)
     assert refused(statement(noise(), seen.digest), seen=fresh) == "wrong_epsilon"
     stopped = statement(noise(epsilon="9", epsilon_total="0.5"), seen.digest)
-    assert refused(stopped, seen=fresh) == "wrong_epsilon"
+    assert refused(stopped, seen=fresh) == "ledger_restarted"
 
 
 def test_a_round_without_noise_does_not_empty_the_account() -> None:
@@ -125,3 +127,42 @@ def test_account_is_kept_by_kind() -> None:
     other = Spent(noise_multiplier="2", sample_rate="0.01", steps=1)
     account = add_spent(add_spent(add_spent((), SPENT), other), SPENT)
     assert {(s.noise_multiplier, s.steps) for s in account} == {("1.1", 1600), ("2", 1)}
+
+
+def ledger(*lines: bytes, old: int = 0) -> LedgerState:
+    heads = Heads(*lines)
+    head = heads.head()
+    proof = merkle.consistency_proof(merkle.tree_of(heads.leaves), old, head.size) if old else []
+    return LedgerState(
+        head=LedgerHead(size=head.size, root=head.root.hex()),
+        consistency=tuple(h.hex() for h in proof),
+    )
+
+
+LEDGERS = {
+    "it grew": (ledger(b"a", b"b", b"c", old=2), None),
+    "it stayed, though a round was trained": (ledger(b"a", b"b", old=2), "ledger_restarted"),
+    "an old copy was restored": (ledger(b"a"), "ledger_restarted"),
+    "it began anew and is longer by now": (ledger(b"x", b"y", b"z", old=2), "ledger_restarted"),
+    "no proof": (ledger(b"a", b"b", b"c"), "ledger_restarted"),
+    "it is gone": (None, "ledger_restarted"),
+}
+
+
+@pytest.mark.parametrize(("stated", "code"), LEDGERS.values(), ids=LEDGERS.keys())
+def test_ledger_that_did_not_grow_is_refused(stated, code) -> None:
+    _, seen = verify(sign_attestation(statement(noise(ledger=ledger(b"a", b"b"))), SITE))
+    assert seen.ledger == ledger(b"a", b"b").head
+    second = statement(noise(epsilon_total=TWO, ledger=stated), seen.digest)
+    if code is None:
+        _, seen = verify(sign_attestation(second, SITE), seen=seen)
+        assert seen.ledger == stated.head
+    else:
+        assert refused(second, seen=seen) == code
+
+
+def test_round_without_noise_does_not_empty_the_ledger() -> None:
+    _, seen = verify(sign_attestation(statement(noise(ledger=ledger(b"a", b"b"))), SITE))
+    bare = attestation(HEADS, old=2, previous=seen.digest)
+    _, later = verify(sign_attestation(bare, SITE), seen=seen)
+    assert later.ledger == seen.ledger

@@ -52,7 +52,10 @@ def test_results_hold_what_is_documented(tiny) -> None:
     assert found["seconds"] > 0
     assert found["peak_rss_bytes"] > 10**8
     assert found["bytes_sent_per_site_round"] > sum(found["wire"]["shared"].values()) * 0.9
-    assert found["epsilon"] == "not private in this run"
+    private = found["privacy"]
+    assert 0 < float(found["epsilon"]) == pytest.approx(private["epsilon"], abs=0.005)
+    assert private["epsilon"] <= plan.private.epsilon
+    assert (private["unit"], private["is_simulation"]) == ("subject", True)
     assert set(found["mae_loss"]) == {"local", "shared"}
     assert told[-1][1:] == (told[-1][2], told[-1][2])
     assert len(results.curve) == 2
@@ -87,6 +90,8 @@ def test_report_is_one_file_without_scripts(tiny) -> None:
         assert not re.search(r'(src|href)="(?!data:|#)', page)
         assert load_texts(language)["title"] in page
         assert "not private in this run" in page
+        assert f"<strong>{results.epsilon}</strong>" in page
+        assert load_texts(language)["privacy_simulation"] in page
         assert NAMES[12] in page
         for code in ("CONSENT_CHANGED", "WRONG_WEIGHTS", "LOG_NOT_GROWN"):
             assert load_texts(language)[f"code_{code}"] in page
