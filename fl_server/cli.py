@@ -33,6 +33,9 @@ EXPLAINED = {
     "BROKEN_CHAIN": "the attestation does not follow the one admitted before",
     "WRONG_RULES": "rules or software are not those that [demands] names",
     "WRONG_EPSILON": "less noise than stated, or beyond the budget",
+    "SUSPENDED": "the operator suspended this site: omote-server suspend --lift",
+    "TOO_LARGE": "changed the model further than max_update_norm",
+    "REPLAYED": "the same weights as in an earlier round",
     "NO_ANSWER": "no answer in time",
 }
 
