@@ -6,11 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consent import merkle
+from consent.envelope import canonical_json
 from consent.keys import SigningKey
+from consent.note import TreeHead, sign_tree_head
 from core_model.protocol.messages import RefusalCode
 from fl_server.coordinator import Coordinator
 from fl_server.errors import RoundLogError
-from fl_server.round_log import ENTRIES, HEAD, RoundLog, read_log, verify_log
+from fl_server.round_log import ENTRIES, HEAD, RoundLog, entry_of, read_log, verify_log
 from fl_server.round_state import RoundSummary
 from simulations.loop import run_plain
 from tests.federation import write_federation, write_sites
@@ -80,23 +83,16 @@ def test_no_changed_byte_of_the_entries_passes(num, at, data) -> None:
 
 
 def entry_lines(num: int) -> list[bytes]:
-    from fl_server.round_log import entry_of
-
     return [entry_of("run-1", s).line() for s in summaries(num)]
 
 
 def head_of(num: int, lines: list[bytes] | None = None, key: SigningKey = KEY) -> str:
-    from consent import merkle
-    from consent.note import TreeHead, sign_tree_head
-
     leaves = merkle.leaf_hashes(entry_lines(num) if lines is None else lines)
     root = merkle.root(merkle.tree_of(leaves), len(leaves))
     return sign_tree_head(TreeHead(key.name, len(leaves), root), key)
 
 
 def bend(lines: list[bytes], at: int, **changes: object) -> list[bytes]:
-    from consent.envelope import canonical_json
-
     bent = [json.loads(line) for line in lines]
     bent[at].update(changes)
     return [canonical_json(entry) for entry in bent]
