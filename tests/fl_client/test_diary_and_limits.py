@@ -46,12 +46,12 @@ def test_what_is_used_is_what_the_last_24_hours_took(rounds) -> None:
 @given(st.integers(1, 10**10), st.integers(0, 2 * 10**10))
 def test_a_request_never_gets_more_bytes_than_the_day_has_left(most, spent) -> None:
     caps = Caps(max_bytes_per_day=most)
-    try:
-        allowed = check_before_reading(caps, Used(0.0, spent), NOON)
-    except RoundRefusedError as e:
-        assert (e.code, spent >= most) == (RefusalCode.NOT_NOW, True)
+    if spent >= most:
+        with pytest.raises(RoundRefusedError) as caught:
+            check_before_reading(caps, Used(0.0, spent), NOON)
+        assert caught.value.code is RefusalCode.NOT_NOW
     else:
-        assert 0 < allowed <= most - spent
+        assert 0 < check_before_reading(caps, Used(0.0, spent), NOON) <= most - spent
 
 
 def entry(number):
