@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from consent.errors import ConsentError
-from fl_client import taking_part
+from fl_client.commands import taking_part
 from fl_client.errors import SiteError
 
 app = typer.Typer(

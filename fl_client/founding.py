@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from consent import private_file
 from consent.log import Clock
 from consent.model import Role
 from consent.registry import Registry
@@ -79,7 +80,7 @@ def found(
         text = SITE_TOML.format(
             site_id=json.dumps(site_id), labelled_aus=json.dumps(list(labelled_aus))
         )
-        path.write_text(text, encoding="utf-8")
+        private_file.write_new(path, text.encode())
     config = load_site_config(path)
     if config.site_id != site_id:
         raise SiteError(f"{path} is of {config.site_id}, not of {site_id}")
