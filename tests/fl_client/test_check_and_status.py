@@ -26,7 +26,7 @@ from fl_server.coordinator import Coordinator
 from tests.federation import write_federation, write_sites
 from tests.integration.secure_link import _write_certificates
 
-NOW = datetime.now(UTC)
+NOW = datetime.now(UTC).replace(microsecond=0)
 run = CliRunner()
 
 
