@@ -42,7 +42,7 @@ def examine_server(config: SiteConfig, now: datetime) -> Iterator[Finding]:
         invitation = node.joined()
         authorities = read_certificates(invitation.ca)
     except NodeError as e:
-        yield Finding("warning", "no server joined", str(e).partition("; ")[2])
+        yield Finding("warning", "no server joined", str(e).partition("run: ")[2])
         return
     except SettingsError as e:
         yield Finding("error", str(e), "omote-site join invitation.json --site site.toml --replace")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from consent.commands.shell import now
 from consent.errors import ConsentError
 from fl_client.errors import SiteError
 
@@ -40,10 +41,9 @@ def init(
 ) -> None:
     """Make a site: site.toml, keys, consent log, and the file to send to the server's operator."""
     from fl_client.founding import found
-    from fl_client.worker import wall_clock
 
     with plain_errors():
-        enrolment = found(folder, site_id, au, wall_clock, territory)
+        enrolment = found(folder, site_id, au, now, territory)
         text = enrolment.read_text(encoding="utf-8")
     typer.echo(f"Made {folder}. Send this to the server's operator, nothing of it is secret:")
     typer.echo(f"{text}That is the file {enrolment}.")
@@ -155,12 +155,11 @@ def status(config: SiteToml) -> None:
     from fl_client.node_folder import NodeFolder
     from fl_client.socket_client import is_serving
     from fl_client.standing import Standing
-    from fl_client.worker import wall_clock
 
     with plain_errors():
         site = load_site_config(config)
         diary = Diary(site.state)
-        registry = Registry.open(site.consent, wall_clock)
+        registry = Registry.open(site.consent, now)
         standing = Standing(
             caps=site.caps,
             entries=diary.entries(),
