@@ -2,6 +2,9 @@
 
 * SiteError
   * LocalStateError       weights kept at the site cannot be read
+  * DiaryError            the worker's diary cannot be read
+  * NodeError             the SuperNode cannot be started, or what was joined is not right
+  * WorkerError           the worker cannot be started
   * RoundRefusedError     the site gives no update; only its ``code`` leaves the site
 """
 
@@ -16,6 +19,18 @@ class SiteError(Exception):
 
 class LocalStateError(SiteError):
     """Weights kept at the site cannot be read."""
+
+
+class DiaryError(SiteError):
+    """The worker's diary cannot be read."""
+
+
+class NodeError(SiteError):
+    """The SuperNode cannot be started, or what was joined is not right."""
+
+
+class WorkerError(SiteError):
+    """The worker cannot be started."""
 
 
 class RoundRefusedError(SiteError):

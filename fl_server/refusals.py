@@ -9,6 +9,8 @@ EXPLAINED = {
     "CONSENT_CHANGED": "consent was withdrawn or expired while training",
     "REQUEST_DAMAGED": "the weights that arrived are not those of the plan",
     "NOT_MY_ATTESTATION": "the server names an attestation that the site never signed",
+    "SITE_BUSY": "another round is running at the site",
+    "NOT_NOW": "outside the site's hours, or beyond its time or traffic of the day",
     "SITE_FAULT": "see the site's own log",
     "NOT_ENROLLED": "not the site that was asked",
     "WRONG_WEIGHTS": "not exactly the shared weights, or not finite",

@@ -89,6 +89,8 @@ class RefusalCode(enum.IntEnum):
     CONSENT_CHANGED = 204  # withdrawn or expired while training
     REQUEST_DAMAGED = 205  # weights are not those that the plan names
     NOT_MY_ATTESTATION = 206  # the plan names one that this site did not sign
+    SITE_BUSY = 220  # a round is running there; ask again later
+    NOT_NOW = 221  # outside the site's hours, or beyond its time or traffic of the day
     SITE_FAULT = 299  # see the site's own log
     # The server refuses an update.
     NOT_ENROLLED = 301

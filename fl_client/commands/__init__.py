@@ -1,0 +1,1 @@
+"""Commands of omote-site, one file for each family. Thin."""
