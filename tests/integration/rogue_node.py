@@ -31,7 +31,6 @@ from flwr.supercore.inflatable.inflatable_utils import (
     push_objects,
 )
 from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
-
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from flwr.supercore.task_identity import TaskIdentity
 from flwr.supernode.fleet_http_client import FleetHttpClient
@@ -100,7 +99,11 @@ class RogueNode:
         )
         message.metadata.__dict__["_message_id"] = tree.object_id
         with _SENDING:  # Flower stamps messages with the identity of the process: one at a time
-            TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = run_id, node.node_id, 1
+            TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = (
+                run_id,
+                node.node_id,
+                1,
+            )
             reply = Message(self._answer(message), reply_to=message)
         self._push(node, run_id, reply)
 
