@@ -25,12 +25,13 @@ from core_model.protocol.records import (
     decode_request,
     encode_request,
     encode_update,
+    read_records,
+    write_records,
 )
 from fl_client.round import run_round
 from fl_client.site import open_site
 from fl_server.config import Stage
 from fl_server.coordinator import Coordinator
-from simulations.grid import read_records, write_records
 from simulations.loop import run_local, write_initial
 from tests.federation import AUS, write_federation, write_sites
 

@@ -1,4 +1,9 @@
-"""The Flower ClientApp: unpack, run the round, pack. Nothing about data leaves in an error."""
+"""The Flower ClientApp of a site: carries a request to the worker's socket, and the answer back.
+
+Flower starts a new process for every message and tells the server the text of whatever is raised.
+So this imports neither torch nor data, keys or consent (an import contract holds it), and answers
+with a code when the worker cannot be asked.
+"""
 
 from __future__ import annotations
 
@@ -9,51 +14,45 @@ from pathlib import Path
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
-from core_model.protocol.messages import RefusalCode, RoundRequest, SiteUpdate
+from core_model.protocol.messages import RefusalCode
 from core_model.protocol.records import (
     RecordError,
-    decode_request,
     encode_refusal,
     encode_site_id,
-    encode_update,
+    read_records,
+    write_records,
 )
-from fl_client.errors import RoundRefusedError
-from fl_client.round import run_round
-from fl_client.site import Site, open_site
+from fl_client.socket_client import ask_round, ask_site
 
 _log = logging.getLogger(__name__)
-Run = Callable[[RoundRequest, Site], SiteUpdate]
+Tell = Callable[[Context], RecordDict]
+Train = Callable[[Message, Context], RecordDict]
 
 
-def make_app(site_of: Callable[[Context], Site], run: Run = run_round) -> ClientApp:
+def make_app(tell: Tell, train: Train) -> ClientApp:
     """Return the app.
 
     Args:
-        site_of: Finds the site of a Flower context.
-        run: What answers a request; simulations of dishonest sites pass their own.
+        tell: Says which site a node works for.
+        train: Answers the request of a round.
     """
     app = ClientApp()
 
     @app.query("site")
-    def tell_site(message: Message, context: Context) -> Message:
-        return Message(_answer(lambda: encode_site_id(site_of(context).site_id)), reply_to=message)
+    def on_query(message: Message, context: Context) -> Message:
+        return Message(_coded(lambda: tell(context)), reply_to=message)
 
     @app.train()
-    def train(message: Message, context: Context) -> Message:
-        def answer() -> RecordDict:
-            return encode_update(run(decode_request(message.content), site_of(context)))
-
-        return Message(_answer(answer), reply_to=message)
+    def on_train(message: Message, context: Context) -> Message:
+        return Message(_coded(lambda: train(message, context)), reply_to=message)
 
     return app
 
 
-def _answer(answer: Callable[[], RecordDict]) -> RecordDict:
-    """Return an answer or a code. Flower sends the text of whatever is raised to the server."""
+def _coded(answer: Callable[[], RecordDict]) -> RecordDict:
+    """Return an answer or a code. Whatever was raised, its text stays here."""
     try:
         return answer()
-    except RoundRefusedError as e:
-        return encode_refusal(e.code)
     except RecordError:
         return encode_refusal(RefusalCode.REQUEST_DAMAGED)
     except Exception:  # noqa: BLE001 - whatever it is, its text stays here
@@ -61,9 +60,19 @@ def _answer(answer: Callable[[], RecordDict]) -> RecordDict:
         return encode_refusal(RefusalCode.SITE_FAULT)
 
 
-def _configured_site(context: Context) -> Site:
-    """Open the site.toml that the operator gave this node: ``--node-config 'site="PATH"'``."""
-    return open_site(Path(str(context.node_config["site"])))
+def _ask_site(context: Context) -> RecordDict:
+    return encode_site_id(ask_site(_socket(context)))
 
 
-app = make_app(_configured_site)
+def _ask_round(message: Message, context: Context) -> RecordDict:
+    """Hand the request on as it came: the worker, which trusts nobody, looks into it."""
+    raw = write_records(message.content)
+    return read_records(ask_round(_socket(context), raw, message.metadata.ttl))
+
+
+def _socket(context: Context) -> Path:
+    """Return the worker's socket, all that a node is told: ``--node-config 'socket="PATH"'``."""
+    return Path(str(context.node_config["socket"]))
+
+
+app = make_app(_ask_site, _ask_round)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from consent.errors import ConsentError
+from fl_client.commands import taking_part
 from fl_client.commands.budget import budget, ledger_app
 from fl_client.commands.ingest import ingest
 from fl_client.errors import SiteError
@@ -20,6 +21,7 @@ app = typer.Typer(
 app.command()(ingest)
 app.command()(budget)
 app.add_typer(ledger_app, name="ledger")
+app.add_typer(taking_part.app)
 
 
 @app.callback()
@@ -67,17 +69,20 @@ def link(config: Annotated[Path, typer.Argument(help="The site.toml.")]) -> None
 
 @app.command()
 def check(config: Annotated[Path, typer.Argument(help="The site.toml.")]) -> None:
-    """Check that this site can take part: device, recordings, consent, labels."""
+    """Check that this site can take part: machine, keys, recordings, consent, labels, server.
+
+    Each line says ok, warning or error, and what to do. Exit code 1 if there is an error.
+    """
     from fl_client.doctor import examine  # torch takes a second: not for --help
+    from fl_client.host_check import examine_host
+    from fl_client.server_check import examine_server
     from fl_client.site import open_site
 
-    try:
-        findings = list(examine(open_site(config)))
-    except (SiteError, ConsentError, OSError, ValueError) as e:
-        typer.echo(f"error    {e}", err=True)
-        raise typer.Exit(1) from e
-    for finding in findings:
-        typer.echo(f"{finding.level:8} {finding.text}")
+    with taking_part.plain_errors():
+        site = open_site(config)
+        findings = [*examine_host(site), *examine(site), *examine_server(site.config, site.clock())]
+    for line in (line for finding in findings for line in finding.lines()):
+        typer.echo(line)
     if any(f.level == "error" for f in findings):
         raise typer.Exit(1)
     typer.echo("This site can take part.")

@@ -10,6 +10,9 @@ from core_model.action_units import check_aus
 from core_model.config import Purpose, Settings
 from core_model.settings_file import load_settings
 
+PLACES = ("consent", "state", "node", "socket")
+HOURS = "^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$"
+
 
 class Caps(Settings):
     """What the operator allows. The server proposes, the site disposes."""
@@ -24,6 +27,10 @@ class Caps(Settings):
     max_delta: float = Field(1e-5, gt=0, lt=1)
     allows_training_without_privacy: bool = False  # then no promise covers whoever takes part
     allows_frame_privacy: bool = False  # a promise about each frame is none about a person
+    # Of the long-lived worker; a day is the last 24 hours. Not set: no limit.
+    hours: str | None = Field(None, pattern=HOURS)  # when rounds may begin, in local time
+    max_minutes_per_day: int | None = Field(None, gt=0)  # of rounds
+    max_bytes_per_day: int | None = Field(None, gt=0)  # received and sent
 
 
 class SiteConfig(Settings):
@@ -37,6 +44,9 @@ class SiteConfig(Settings):
     labelled_aus: tuple[int, ...] = ()  # AUs to train; none: pretraining only
     device: str = "auto"
     threads: int = Field(0, ge=0)  # of the processor; 0: as many as torch likes
+    node: Path = Path("node")  # folder of the SuperNode, which knows nothing of the rest
+    socket: Path = Path("socket/worker")  # where the SuperNode finds the worker
+    socket_group: str | None = None  # Unix group of a SuperNode that runs as another user
     caps: Caps = Caps()
 
     @field_validator("labelled_aus")
@@ -53,7 +63,7 @@ def load_site_config(path: Path) -> SiteConfig:
     """
     config = load_settings(path, SiteConfig)
     root = path.resolve().parent
-    places = {name: root / getattr(config, name) for name in ("consent", "state")}
+    places = {name: root / getattr(config, name) for name in PLACES}
     if config.use is not None:
         places["use"] = root / config.use
     lists = tuple(root / p for p in config.recordings)

@@ -13,6 +13,7 @@ from consent.model import Purpose
 from consent.policy import decide_use
 from consent.policy_log import site_rules
 from consent.rulebook import Outcome
+from consent.upkeep import count_expiring
 from core_model.data.labels import read_labels
 from fl_client.permission import declared_use
 from fl_client.site import Site
@@ -23,6 +24,7 @@ _LEVELS: dict[Outcome, Level] = {
     Outcome.REVIEW: "warning",
     Outcome.DENY: "error",
 }
+SOON_D = 30
 
 
 @dataclass(frozen=True)
@@ -31,23 +33,38 @@ class Finding:
 
     level: Level
     text: str
+    remedy: str = ""
+
+    def lines(self) -> Iterator[str]:
+        """Yield it as it is printed."""
+        yield f"{self.level:8} {self.text}"
+        if self.remedy:
+            yield f"{'':8} -> {self.remedy}"
 
 
 def examine(site: Site) -> Iterator[Finding]:
-    """Yield findings about an opened site: device, frames, labels and consent."""
-    yield Finding("ok", f"device {site.device}")
+    """Yield findings about what an opened site trains on: recordings, consent and labels."""
     yield from _frames(site)
     yield from _use(site)
     yield from _consent(site)
+    yield from _expiring(site)
     yield from _labels(site)
 
 
 def _frames(site: Site) -> Iterator[Finding]:
-    empty = [r.recording_id for r in site.recordings if not site.frames.numbers(r)]
     people = len({r.subject_id for r in site.recordings})
-    yield Finding("ok", f"{len(site.recordings)} recordings of {people} people")
-    if empty:
-        yield Finding("error", f"{len(empty)} recordings have no PNG frames, first: {empty[0]}")
+    text = f"{len(site.recordings)} recordings of {people} people"
+    if not site.recordings:
+        lists = ", ".join(str(p) for p in site.config.recordings)
+        yield Finding("warning", text, f"list your recordings in {lists}: docs/formats.md")
+        return
+    yield Finding("ok", text)
+    if empty := [r.recording_id for r in site.recordings if not site.frames.numbers(r)]:
+        yield Finding(
+            "error",
+            f"{len(empty)} recordings have no PNG frames, first: {empty[0]}",
+            "put the frames where the list says, or take the recordings out of it",
+        )
 
 
 def _use(site: Site) -> Iterator[Finding]:
@@ -70,8 +87,22 @@ def _consent(site: Site) -> Iterator[Finding]:
         least = site.config.caps.min_subjects
         if allowed >= least:
             yield Finding("ok", text)
+        elif str(purpose) not in site.config.caps.purposes:
+            yield Finding("ok", f"{text}; not among the purposes in [caps]")
         else:
-            yield Finding("warning", f"{text}; record it with: omote-consent give")
+            remedy = f"at least {least} must agree; record it with: omote-consent give"
+            yield Finding("warning", text, remedy)
+
+
+def _expiring(site: Site) -> Iterator[Finding]:
+    ending = count_expiring(site.registry.state(), site.registry.now())
+    for purpose in (Purpose.PRETRAINING, Purpose.FINETUNING):
+        if number := ending[purpose][SOON_D]:
+            yield Finding(
+                "warning",
+                f"consent to {purpose} of {number} people ends within {SOON_D} days",
+                "ask them again: omote-consent renew",
+            )
 
 
 def _gate(site: Site) -> ConsentGate:
@@ -89,8 +120,11 @@ def _labels(site: Site) -> Iterator[Finding]:
             for au, number in zip(counts, known.sum(axis=0).astype(int).tolist(), strict=True):
                 counts[au] += number
     if missing := [au for au, n in counts.items() if n == 0]:
-        yield Finding("error", f"labelled_aus names {missing}, but no frame is labelled for them")
-    elif counts:
         yield Finding(
-            "ok", "labelled frames: " + ", ".join(f"AU{a} {n}" for a, n in counts.items())
+            "error" if site.recordings else "warning",
+            f"labelled_aus names {missing}, but no frame is labelled for them",
+            "label frames, or take them out of labelled_aus and send enrolment.json again",
         )
+    elif counts:
+        text = ", ".join(f"AU{a} {n}" for a, n in counts.items())
+        yield Finding("ok", f"labelled frames: {text}")

@@ -3,6 +3,9 @@
 * SiteError
   * LocalStateError       weights kept at the site cannot be read
   * CropCacheError        face crops cannot be read or written
+  * DiaryError            the worker's diary cannot be read
+  * NodeError             the SuperNode cannot be started, or what was joined is not right
+  * WorkerError           the worker cannot be started
   * RoundRefusedError     the site gives no update; only its ``code`` leaves the site
 """
 
@@ -21,6 +24,18 @@ class LocalStateError(SiteError):
 
 class CropCacheError(SiteError):
     """Face crops cannot be read or written."""
+
+
+class DiaryError(SiteError):
+    """The worker's diary cannot be read."""
+
+
+class NodeError(SiteError):
+    """The SuperNode cannot be started, or what was joined is not right."""
+
+
+class WorkerError(SiteError):
+    """The worker cannot be started."""
 
 
 class RoundRefusedError(SiteError):

@@ -117,7 +117,7 @@ def film(
     except (ConsentError, OSError) as e:
         console.print(f"[red]{e}[/red]")
         raise typer.Exit(1) from e
-    typer.echo(f"Wrote {folder / 'site.toml'} and {folder / 'recordings.csv'}")
+    typer.echo(f"Drew one recording of everyone registered in {folder}")
     typer.echo(f"Next: omote-consent asset link {links}")
 
 

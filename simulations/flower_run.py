@@ -16,6 +16,8 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from fl_client.config import load_site_config
+from fl_client.socket_client import is_serving
 from fl_server.config import FederationConfig
 from fl_server.coordinator import Coordinator
 from simulations.sites import SiteFolder
@@ -60,11 +62,15 @@ def run_deployment(
         programs["superlink"] = _start(link, home / "superlink.log", environment)
         _wait_for_port(port, home / "superlink.log")
         for site_id, folder in folders.items():
+            worker = [sys.executable, "-m", "fl_client.cli", "run", str(folder.config),
+                      "--without-node"]  # fmt: skip
+            log = home / f"worker-{site_id}.log"
+            programs[f"worker-{site_id}"] = _start(worker, log, environment)
             node_home = home / f"node-{site_id}"
             node_home.mkdir(exist_ok=True)
             node = ["flower-supernode", "--insecure", "--superlink", address, "--host",
                     "127.0.0.1", "--port", str(_free_port()), "--node-config",
-                    f'site="{folder.config}"']  # fmt: skip
+                    f'socket="{_wait_for_worker(folder, log)}"']  # fmt: skip
             own = {**environment, "FLWR_HOME": str(node_home)}
             programs[f"node-{site_id}"] = _start(node, home / f"node-{site_id}.log", own)
         run = ["flwr", "run", str(_project(home)), "loopback", "--stream", "--run-config",
@@ -86,7 +92,7 @@ def _project(home: Path) -> Path:
 
 
 def _start(command: list[str], log: Path, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    program = Path(sys.executable).parent / command[0]
+    program = Path(sys.executable).parent / command[0]  # an absolute path stays as it is
     path = f"{program.parent}{os.pathsep}{environment.get('PATH', '')}"
     with log.open("wb") as f:
         return subprocess.Popen(  # noqa: S603 - our own arguments
@@ -137,6 +143,17 @@ def _wait_for_port(port: int, log: Path) -> None:
                 return
         time.sleep(0.3)
     raise FlowerRunError(f"the SuperLink did not start; see {log}")
+
+
+def _wait_for_worker(folder: SiteFolder, log: Path) -> Path:
+    """Return the socket of a site's worker, once it serves."""
+    worker = load_site_config(folder.config).socket
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if is_serving(worker):
+            return worker
+        time.sleep(0.3)
+    raise FlowerRunError(f"the worker did not start; see {log}")
 
 
 def _free_port() -> int:

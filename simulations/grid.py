@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 from flwr.app import Context, Error, Message, RecordDict, UserConfigValue
 from flwr.clientapp import ClientApp
-from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
-from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+
+from core_model.protocol.records import read_records, write_records
 
 CLIENT_APP_RAISED = 2  # Flower's error code
 
@@ -142,13 +142,3 @@ class InProcessGrid(Grid):
                 raw=raw if self._keep_raw else b"",
             )
         )
-
-
-def write_records(content: RecordDict) -> bytes:
-    """Return records in Flower's wire format."""
-    return recorddict_to_proto(content).SerializeToString()
-
-
-def read_records(raw: bytes) -> RecordDict:
-    """Read records from Flower's wire format."""
-    return recorddict_from_proto(ProtoRecordDict.FromString(raw))

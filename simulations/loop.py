@@ -9,8 +9,7 @@ from typing import Literal
 from core_model.checkpoint import CheckpointManifest, save_checkpoint
 from core_model.config import EncoderConfig, PretrainConfig
 from core_model.nn.initial import initial_weights
-from core_model.protocol.messages import RoundRequest, SiteUpdate, digest
-from fl_client.app import make_app
+from core_model.protocol.messages import digest
 from fl_client.errors import RoundRefusedError
 from fl_client.round import run_round
 from fl_client.site import Site, open_site
@@ -18,13 +17,12 @@ from fl_server.app import drive
 from fl_server.config import FederationConfig
 from fl_server.coordinator import Coordinator
 from fl_server.round_state import RoundSummary
+from simulations.client_app import Run, direct_app
 from simulations.grid import InProcessGrid
 from simulations.sites import SiteFolder
 
 Engine = Literal["plain", "local"]
 OnRound = Callable[[RoundSummary], None]
-Run = Callable[[RoundRequest, Site], SiteUpdate]
-"""How a site answers a request; a dishonest one in its own way."""
 
 
 def write_initial(
@@ -72,7 +70,7 @@ def run_local(
 ) -> tuple[Coordinator, InProcessGrid]:
     """Run all rounds through Flower's ServerApp driver and ClientApp, in this process."""
     sites: dict[str, Site] = {str(f.config): open_site(f.config) for f in folders.values()}
-    app = make_app(lambda context: sites[str(context.node_config["site"])], run)
+    app = direct_app(lambda context: sites[str(context.node_config["site"])], run)
     nodes = {n: {"site": str(f.config)} for n, f in enumerate(folders.values(), start=1)}
     grid = InProcessGrid(app, nodes, keep_raw=keep_raw)
     coordinator = Coordinator(config)

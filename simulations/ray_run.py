@@ -8,11 +8,11 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-from fl_client.app import make_app
 from fl_client.site import Site, open_site
 from fl_server.app import drive
 from fl_server.config import FederationConfig
 from fl_server.coordinator import Coordinator
+from simulations.client_app import direct_app
 from simulations.sites import SiteFolder
 
 
@@ -35,7 +35,7 @@ def run_ray(config: FederationConfig, folders: Mapping[str, SiteFolder]) -> Coor
 
     run_simulation(
         server_app,
-        make_app(site_of),
+        direct_app(site_of),
         num_supernodes=len(places),
         backend_config={"client_resources": {"num_cpus": 1, "num_gpus": 0.0}},
     )

@@ -19,6 +19,7 @@ from consent.site_events import AssetLinked
 from core_model.config import FinetuneConfig, OptimiserConfig, encoder_config
 from core_model.data.recordings import read_recordings, write_recordings
 from core_model.protocol.messages import digest
+from fl_client.config import load_site_config
 from fl_client.errors import RoundRefusedError
 from fl_client.round import run_round
 from fl_client.selection import recording_digest
@@ -37,17 +38,22 @@ SEED = 1
 
 
 def film(folder: Path, cache: Path) -> Path:
-    """Draw one recording of everyone registered; write site.toml and the links for the log.
+    """Draw one recording of everyone registered; write the links for the log.
+
+    A site.toml is written unless there is one, from ``omote-site init``.
 
     Returns:
         The file for ``omote-consent asset link``.
 
     Raises:
-        FileExistsError: There is a site.toml already.
+        FileExistsError: There are recordings already.
         RecordError: Nobody is registered.
     """
-    if (folder / "site.toml").exists():
-        raise FileExistsError(f"{folder / 'site.toml'} exists; this site was filmed already")
+    toml, listing = folder / "site.toml", folder / "recordings.csv"
+    if is_founded := toml.exists():
+        listing = load_site_config(toml).recordings[0]
+        if read_recordings(listing):
+            raise FileExistsError(f"{listing} has recordings; this site was filmed already")
     registry = Registry.open(folder / "consent", _now)
     people = [s for s, p in registry.state().subjects.items() if p.registered]
     if not people:
@@ -56,21 +62,23 @@ def film(folder: Path, cache: Path) -> Path:
         name="walk", seed=SEED, first_person=0, num_people=len(people), recordings_per_person=1,
         frames_per_recording=FRAMES, image_size=PIXELS, labelled_aus=AUS, look=LOOKS["clinic"],
     )  # fmt: skip
-    shutil.copytree(make_face_site(spec, cache), folder / "data")
+    shutil.copytree(make_face_site(spec, cache), folder / "data", dirs_exist_ok=True)
     drawn = read_recordings(folder / "data" / "recordings.csv")
     recordings = [
         r.model_copy(update={"subject_id": s}) for r, s in zip(drawn, people, strict=True)
     ]
-    write_recordings(folder / "recordings.csv", recordings)
+    write_recordings(listing, recordings)
     links = folder / "links.jsonl"
     links.write_bytes(b"".join(_link(r.frames, r.subject_id) for r in recordings))
+    if is_founded:
+        return links
     settings = {
         "site_id": registry.site, "recordings": ["recordings.csv"], "consent": "consent",
         "state": "state", "use": "use.toml", "labelled_aus": list(AUS), "threads": 1,
     }  # fmt: skip
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
     lines += "\n[caps]\nallows_training_without_privacy = true  # nobody's face is real\n"
-    (folder / "site.toml").write_text(lines)
+    toml.write_text(lines)
     return links
 
 

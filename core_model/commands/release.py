@@ -22,9 +22,7 @@ def export_weights(
     purpose: Annotated[
         str | None, typer.Option(help="What the release is for, in a sentence. onnx needs it.")
     ] = None,
-    card: Annotated[
-        Path | None, typer.Option(help="Model card, Markdown. onnx needs it.")
-    ] = None,
+    card: Annotated[Path | None, typer.Option(help="Model card, Markdown. onnx needs it.")] = None,
     prohibited: Annotated[
         list[str] | None, typer.Option(help="A prohibited use, beside the usual ones; repeat.")
     ] = None,

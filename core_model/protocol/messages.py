@@ -46,6 +46,7 @@ class RoundPlan(Settings):
     privacy: PrivacyPlan | None = None  # None: training promises nothing about any person
     ledger_size: int = Field(0, ge=0)  # of the site's privacy ledger when the server last saw it
     ledger_root: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    max_update_norm: float | None = Field(None, gt=0)  # L2, of the change from model_in; None: any
 
     @property
     def purpose(self) -> Purpose:
@@ -95,6 +96,8 @@ class RefusalCode(enum.IntEnum):
     POLICY_DENIED = 207  # the site's rules do not allow the use, or none is declared
     LEDGER_UNSOUND = 208  # the privacy ledger is damaged, or older than what was told before
     BUDGET_SPENT = 209  # too few people have enough of their privacy budget left
+    SITE_BUSY = 220  # a round is running there; ask again later
+    NOT_NOW = 221  # outside the site's hours, or beyond its time or traffic of the day
     SITE_FAULT = 299  # see the site's own log
     # The server refuses an update.
     NOT_ENROLLED = 301
@@ -109,6 +112,9 @@ class RefusalCode(enum.IntEnum):
     WRONG_RULES = 310  # policy or software are not those that were agreed
     WRONG_EPSILON = 311  # less noise than stated, or beyond the budget
     LEDGER_RESTARTED = 315  # the privacy ledger does not extend the one seen before
+    SUSPENDED = 312  # enrolled, but the operator counts nothing from this site for now
+    TOO_LARGE = 313  # the change from model_in is beyond max_update_norm
+    REPLAYED = 314  # an update with these bytes was admitted in an earlier round
     NO_ANSWER = 399
 
 

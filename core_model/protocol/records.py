@@ -15,6 +15,9 @@ from typing import Any
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
+from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
@@ -37,6 +40,23 @@ FIELDS = {"site-id", "attestation", "labelled-aus"}
 
 class RecordError(ValueError):
     """A message does not hold what it should, or holds more."""
+
+
+def write_records(content: RecordDict) -> bytes:
+    """Return records in Flower's wire format."""
+    return recorddict_to_proto(content).SerializeToString()
+
+
+def read_records(raw: bytes) -> RecordDict:
+    """Read records from Flower's wire format.
+
+    Raises:
+        RecordError: These bytes are no records.
+    """
+    try:
+        return recorddict_from_proto(ProtoRecordDict.FromString(raw))
+    except (DecodeError, KeyError, TypeError, ValueError) as e:
+        raise RecordError("expected records in Flower's wire format") from e
 
 
 def encode_weights(arrays: Arrays) -> ArrayRecord:

@@ -126,7 +126,9 @@ def match(
         else:
             people += 1
             found.append(Track(people, face))
-    gone = [replace(t, missed=t.missed + 1) for i, t in enumerate(tracks) if i not in owner.values()]
+    gone = [
+        replace(t, missed=t.missed + 1) for i, t in enumerate(tracks) if i not in owner.values()
+    ]
     return (*found, *(t for t in gone if t.missed < PATIENCE)), people
 
 

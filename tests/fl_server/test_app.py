@@ -9,11 +9,11 @@ from flwr.app import ArrayRecord, ConfigRecord, Error, Message, RecordDict
 from consent.attestation import open_attestation, sign_attestation
 from core_model.protocol.messages import RefusalCode, digest
 from core_model.protocol.records import encode_refusal, encode_site_id
-from fl_client.app import make_app
 from fl_client.round import run_round
 from fl_client.site import open_site
 from fl_server import app
 from fl_server.coordinator import Coordinator
+from simulations.client_app import direct_app
 from simulations.grid import InProcessGrid
 from simulations.loop import run_plain
 from tests.federation import write_federation, write_sites
@@ -30,7 +30,7 @@ class RoughGrid(InProcessGrid):
     def __init__(self, folders, strange=None, lost=(), run=run_round) -> None:
         sites = {str(f.config): open_site(f.config) for f in folders.values()}
         nodes = {n: {"site": path} for n, path in enumerate(sites, start=1)}
-        super().__init__(make_app(lambda c: sites[c.node_config["site"]], run), nodes)
+        super().__init__(direct_app(lambda c: sites[c.node_config["site"]], run), nodes)
         self.strange, self.lost = strange, lost
         self.asked: Counter[tuple[int, str]] = Counter()
         self.held: list[int] = []  # replies pulled in one call

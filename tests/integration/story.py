@@ -1,6 +1,7 @@
-"""Run the commands of docs/consent.md and put what they print back under them.
+"""Run the commands of a page of the docs and put what they print back under them.
 
-python -m tests.integration.story writes the page anew.
+python -m tests.integration.story consent, or site, writes the page anew. A page is one story: its
+commands run one after another in one shell, and more sections may be added anywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-PAGE = Path(__file__).parents[2] / "docs" / "consent.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = DOCS / "consent.md"
+SITE_PAGE = DOCS / "site.md"
 _BLOCK = re.compile(r"```console\n(.*?)```", re.DOTALL)
 _MARK = "=-=-= "
 
@@ -57,9 +60,15 @@ def run(lines: list[str], folder: Path) -> list[str]:
 
 
 def shape(output: str) -> str:
-    """Return an output without what differs from run to run: keys, digests, times."""
+    """Return an output without what differs from run to run: keys, digests, times, machines."""
     output = re.sub(r"\+[0-9a-f]{8}\+[A-Za-z0-9+/=]{44}", "+KEY", output)
-    return re.sub(r"\b[0-9a-f]{16,64}\b", "HEX", output)
+    output = re.sub(r"ecdsa-sha2-nistp384 [A-Za-z0-9+/=]+", "NODE-KEY", output)
+    output = re.sub(r"\b[0-9a-f]{16,64}\b", "HEX", output)
+    output = re.sub(r"device .*, [0-9.]+ GiB free", "DEVICE", output)
+    output = re.sub(r"[0-9.]+ GiB", "N GiB", output)
+    output = re.sub(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?", "DATE", output)
+    output = re.sub(r" +[0-9.]+ (s|minutes)\b", r" N \1", output)
+    return re.sub(r" +[0-9,]+ bytes", " N bytes", output)
 
 
 def filled(text: str, printed: Iterator[str]) -> str:
@@ -73,6 +82,7 @@ def filled(text: str, printed: Iterator[str]) -> str:
 
 
 if __name__ == "__main__":
-    page = PAGE.read_text()
+    path = DOCS / f"{sys.argv[1]}.md"
+    page = path.read_text()
     with tempfile.TemporaryDirectory() as place:
-        PAGE.write_text(filled(page, iter(run(commands(page), Path(place)))))
+        path.write_text(filled(page, iter(run(commands(page), Path(place)))))

@@ -22,8 +22,9 @@ from core_model.protocol.records import (
     encode_request,
     encode_site_id,
     encode_update,
+    read_records,
+    write_records,
 )
-from simulations.grid import read_records, write_records
 
 ARRAYS = {
     "encoder.w": np.arange(6, dtype=np.float32).reshape(2, 3),

@@ -1,0 +1,238 @@
+"""The long-lived worker: the only process that holds data, keys, consent and the device.
+
+Whoever can reach its socket may ask for a round, as the server may: every request is one of a
+stranger. What comes back is an update that is signed and on record, or a code.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+
+from consent.log import Clock
+from consent.model import Role
+from core_model.protocol.messages import RefusalCode, RoundPlan, RoundRequest, SiteUpdate
+from core_model.protocol.records import (
+    RecordError,
+    decode_request,
+    encode_refusal,
+    encode_update,
+    read_records,
+    write_records,
+)
+from fl_client.caps import RUN_ID
+from fl_client.config import load_site_config
+from fl_client.diary import SIGNED, Diary, Entry, Running
+from fl_client.errors import RoundRefusedError
+from fl_client.limits import check_before_reading, check_before_training, used
+from fl_client.round import run_round
+from fl_client.site import Site, open_site
+
+_log = logging.getLogger(__name__)
+Run = Callable[[RoundRequest, Site], SiteUpdate]
+OnEntry = Callable[[Entry], None]
+
+
+def wall_clock() -> datetime:
+    """Return the time of the clock on the wall."""
+    return datetime.now(UTC)
+
+
+class Worker:
+    """Answers requests, one round at a time.
+
+    Args:
+        config: The site.toml. A change of it or of a list of recordings holds from the next round.
+        diary: Of the same site, recovered.
+        on_entry: Told of each request when it is answered.
+        keep: Folder in which the last request is kept, for a later dry run.
+        clock: Tells the time.
+        run: What answers a request.
+    """
+
+    def __init__(
+        self,
+        config: Path,
+        diary: Diary,
+        *,
+        on_entry: OnEntry = lambda _: None,
+        keep: Path | None = None,
+        clock: Clock = wall_clock,
+        run: Run = run_round,
+    ) -> None:
+        self._config = config
+        self._diary = diary
+        self._entries = diary.entries()
+        self._on_entry = on_entry
+        self._keep = keep
+        self._clock = clock
+        self._run = run
+        self._one_round = threading.Lock()
+        self._is_stopping = False
+        # All rounds run in one thread: torch and OpenMP count threads for each that calls them.
+        self._thread = ThreadPoolExecutor(1, "round")
+        self._site: Site | None = None
+        self._stamp: object = None
+
+    def site_id(self) -> str:
+        """Return the site's public name."""
+        return load_site_config(self._config).site_id
+
+    def warm_up(self) -> Site:
+        """Open the site, so that faults show before a request comes.
+
+        Raises:
+            SettingsError: The site.toml is not right.
+            ConsentError: The consent log, or the operator's key, cannot be used.
+            ValueError: A list of recordings or the device is not right.
+        """
+        return self._thread.submit(self._open).result()
+
+    def answer(self, pieces: Iterator[bytes]) -> bytes:
+        """Run the round that a request asks for; return an update or a code, as bytes.
+
+        Args:
+            pieces: Of the request. They are read only if a round may begin, and no further than
+                the caps allow.
+        """
+        if self._is_stopping or not self._one_round.acquire(blocking=False):
+            return write_records(encode_refusal(RefusalCode.SITE_BUSY))
+        try:
+            return self._thread.submit(self._answer, pieces).result()
+        finally:
+            self._one_round.release()
+
+    def stop(self) -> bool:
+        """Take no more requests; tell whether a round is still running."""
+        self._is_stopping = True
+        return self._one_round.locked()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait for the running round; tell whether it ended."""
+        if not self._one_round.acquire(timeout=timeout_s):
+            return False
+        self._one_round.release()
+        return True
+
+    def _answer(self, pieces: Iterator[bytes]) -> bytes:
+        page = _Page(self._clock())
+        try:
+            update = self._round(pieces, page)
+            raw, code, detail = write_records(encode_update(update)), None, ""
+        except RoundRefusedError as e:
+            code, detail = e.code, str(e)
+        except RecordError as e:
+            code, detail = RefusalCode.REQUEST_DAMAGED, str(e)
+        except Exception:  # noqa: BLE001 - whatever it is, its text stays here
+            _log.exception("this site cannot answer")
+            code, detail = RefusalCode.SITE_FAULT, "see the worker's log"
+        if code is not None:
+            raw = write_records(encode_refusal(code))
+        entry = page.entry(SIGNED if code is None else code.name, detail, len(raw))
+        self._entries.append(entry)
+        self._diary.end(entry)
+        self._on_entry(entry)
+        return raw
+
+    def _round(self, pieces: Iterator[bytes], page: _Page) -> SiteUpdate:
+        site = self._open()
+        caps, spent = site.config.caps, used(self._entries, page.started_at)
+
+        # (1) May a round begin now, and how large may its request be?
+        most = check_before_reading(caps, spent, page.started_at.astimezone())
+
+        # (2) What is asked? Of what a stranger sends, no more than that is held.
+        raw = page.read(pieces, most)
+        if self._keep is not None:
+            keep_request(self._keep, raw)
+        request = decode_request(read_records(raw))
+        del raw
+        page.plan = request.plan
+
+        # (3) Does it fit into what is left of the day?
+        earlier = [e for e in self._entries if (e.run_id, e.purpose) == page.name]
+        check_before_training(caps, spent, page.num_bytes, earlier)
+
+        # (4) All else, from the plan to consent to the signature, is the round's own.
+        self._diary.begin(page.running())
+        return self._run(request, site)
+
+    def _open(self) -> Site:
+        """Return the site; open it anew if its files changed, and take the key that signs now."""
+        stamp = _stamp(self._config)
+        if self._site is None or stamp != self._stamp:
+            self._site, self._stamp = open_site(self._config, self._clock), stamp
+        return dataclasses.replace(self._site, key=self._site.registry.signing_key(Role.OPERATOR))
+
+
+class _Page:
+    """What becomes known of a request while it is answered."""
+
+    def __init__(self, started_at: datetime) -> None:
+        self.started_at = started_at
+        self.num_bytes = 0
+        self.plan: RoundPlan | None = None
+        self._begun = time.monotonic()
+
+    @property
+    def name(self) -> tuple[str, str]:
+        """The run and the purpose. A run's name is the server's: what is no name is not kept."""
+        if self.plan is None or RUN_ID.fullmatch(self.plan.run_id) is None:
+            return "", ""
+        return self.plan.run_id, self.plan.purpose
+
+    def read(self, pieces: Iterator[bytes], most: int) -> bytes:
+        """Read a request of at most some bytes."""
+        raw = bytearray()
+        for piece in pieces:
+            self.num_bytes += len(piece)
+            if self.num_bytes > most:
+                detail = f"the request has more than {most} bytes"
+                raise RoundRefusedError(RefusalCode.PLAN_NOT_ALLOWED, detail)
+            raw += piece
+        return bytes(raw)
+
+    def running(self) -> Running:
+        """Return the note for the diary."""
+        run_id, purpose = self.name
+        return Running(
+            started_at=self.started_at,
+            run_id=run_id,
+            round=self.plan.round if self.plan else 0,
+            purpose=purpose,
+            num_bytes=self.num_bytes,
+        )
+
+    def entry(self, outcome: str, detail: str, sent: int) -> Entry:
+        """Return the line for the diary."""
+        running = self.running()
+        return Entry(
+            **running.model_dump(exclude={"num_bytes"}),
+            outcome=outcome,
+            detail=detail,
+            seconds=time.monotonic() - self._begun,
+            num_bytes=self.num_bytes + sent,
+        )
+
+
+def keep_request(folder: Path, raw: bytes) -> Path:
+    """Keep a request as the last one; return its file. There are no secrets in it."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    path = folder / "last-request"
+    draft = path.with_suffix(".draft")
+    draft.write_bytes(raw)
+    draft.replace(path)
+    return path
+
+
+def _stamp(path: Path) -> object:
+    """Return what differs when the site.toml or a list of recordings was written to."""
+    config = load_site_config(path)
+    stats = [p.stat() for p in (path, *config.recordings)]
+    return [(s.st_mtime_ns, s.st_size) for s in stats]
