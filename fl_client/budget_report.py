@@ -59,7 +59,7 @@ def describe(
 def _most_frames(recordings: Sequence[Recording]) -> int:
     frames: Counter[str] = Counter()
     for recording in recordings:
-        frames[recording.subject_id] += len(site.frames.numbers(recording))
+        frames[recording.subject_id] += len(recording.frame_paths())
     return max(frames.values(), default=1)
 
 
