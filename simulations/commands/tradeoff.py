@@ -30,7 +30,7 @@ def tradeoff(
         float | None,
         typer.Option(
             min=0, max=1,
-            help="Share of frames that an identity probe may name rightly; else half-way to chance.",
+            help="Most frames that an identity probe may name rightly; else half-way to chance.",
         ),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes; one for each core.")] = 2,
