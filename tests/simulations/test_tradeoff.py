@@ -1,7 +1,6 @@
-"""A study of reversal scales: its grid, its bookkeeping, its verdicts, and one tiny run for real."""
+"""A study of reversal scales: its grid, its bookkeeping, its verdicts, and one tiny run."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -187,11 +186,11 @@ def test_a_study_that_was_interrupted_runs_only_what_is_missing(ran):
     root, command, _ = ran
     first, second = sorted((root / "out" / "cells").glob("*.json"))
     kept, lost = first.read_text(), json.loads(second.read_text())
-    before = os.stat(first).st_mtime_ns
+    before = first.stat().st_mtime_ns
     second.unlink()
     again = CliRunner().invoke(app, [*command, "--cache", str(root / "cache")])
     assert again.exit_code == 0, again.output
-    assert (first.read_text(), os.stat(first).st_mtime_ns) == (kept, before)
+    assert (first.read_text(), first.stat().st_mtime_ns) == (kept, before)
     anew = json.loads(second.read_text())
     assert anew["epochs"] == lost["epochs"]  # equal seeds, equal numbers
     assert np.array_equal(anew["counts_last"], lost["counts_last"])
