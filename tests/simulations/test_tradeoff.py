@@ -164,7 +164,8 @@ def ran(tmp_path_factory):
         "seeds = [1]\nepochs = 2\naction_units = [12, 25]\nnew_people = 8\n"
         "[[series]]\ncorpora = [{ people = 4, frames_per_recording = 4 }]\nscales = [0.0, 0.5]\n"
     )
-    command = ["tradeoff", "--grid", str(root / "grid.toml"), "--out", str(root / "out")]
+    command = ["tradeoff", "--grid", str(root / "grid.toml"), "--workers", "1"]
+    command += ["--out", str(root / "out")]
     answer = CliRunner().invoke(app, [*command, "--cache", str(root / "cache")])
     assert answer.exit_code == 0, answer.output
     return root, command, answer
