@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from matplotlib.ticker import MaxNLocator
+
 from core_model.evaluation.report.plots import CLEAN, GREY, INK, PAPER, new_figure, svg
 from simulations.tradeoff.grid import Corpus
 from simulations.tradeoff.summary import Row
@@ -45,6 +47,7 @@ def by_epoch(rows: Sequence[Row]) -> str:
         colour = colour if row.method.scale else INK
         axes.plot(epochs, row.curve, style, color=colour, linewidth=width, label=row.method.name)
     axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_ylabel("F1 on new people")
     axes.legend(frameon=False, fontsize=8, loc="lower right")
     return svg(figure)

@@ -13,7 +13,9 @@ from core_model.evaluation.paired import compare_counts
 from simulations.tradeoff.grid import Corpus, Method
 from simulations.tradeoff.result import CellResult
 
-Verdict = Literal["reference", "collapse", "gain", "cost", "no difference shown"]
+Verdict = Literal[
+    "reference", "too little training", "collapse", "gain", "cost", "no difference shown"
+]
 LEAST_AUC = 0.55  # below, a detector ranks frames hardly better than a coin
 
 
@@ -58,7 +60,7 @@ def summarise(results: Sequence[CellResult]) -> tuple[Row, ...]:
 
 def recommend(rows: Sequence[Row], most_probe: float) -> Row | None:
     """Return the row of best F1 whose linear probe names at most this share of frames rightly."""
-    within = [r for r in rows if r.probe_own <= most_probe and r.verdict != "collapse"]
+    within = [r for r in rows if r.probe_own <= most_probe and r.auc_new_people >= LEAST_AUC]
     return max(within, key=lambda r: r.f1_new_people, default=None)
 
 
@@ -85,7 +87,9 @@ def _row(found: Sequence[CellResult], plain: Sequence[CellResult] | None) -> Row
         gain, p_value = comparison.difference, comparison.p_value
         before = mean([r.identity_last.own.accuracy for r in plain])
         removed = (before - probe) / max(before - chance, 1e-9)
-    auc = mean([r.last.auc_new_people for r in found])
+    auc, plain_auc = (
+        mean([r.last.auc_new_people for r in group]) for group in (found, plain or found)
+    )
     return Row(
         corpus=cell.corpus,
         method=cell.method,
@@ -102,12 +106,14 @@ def _row(found: Sequence[CellResult], plain: Sequence[CellResult] | None) -> Row
         gain=gain,
         p_value=p_value,
         identity_removed=removed,
-        verdict=_verdict(auc, gain),
+        verdict=_verdict(auc, plain_auc, gain),
         curve=tuple(np.mean([[e.f1_new_people for e in r.epochs] for r in found], axis=0).tolist()),
     )
 
 
-def _verdict(auc: float, gain: Score | None) -> Verdict:
+def _verdict(auc: float, plain_auc: float, gain: Score | None) -> Verdict:
+    if plain_auc < LEAST_AUC:
+        return "too little training"
     if auc < LEAST_AUC:
         return "collapse"
     if gain is None:

@@ -96,11 +96,9 @@ def counts_of(people, tp, fp, fn):
     return tuple(tuple((tp + k % 3, fp, fn) for _ in AUS) for k in range(people))
 
 
-def study(probes, all_counts, **more):
-    cells = grid_of().cells()
-    return summarise(
-        [result_of(c, p, n, **more) for c, p, n in zip(cells, probes, all_counts, strict=True)]
-    )
+def study(probes, all_counts, aucs=(0.8, 0.8, 0.8)):
+    found = zip(grid_of().cells(), probes, all_counts, aucs, strict=True)
+    return summarise([result_of(c, p, n, auc=auc) for c, p, n, auc in found])
 
 
 def test_a_gain_on_every_person_is_called_a_gain_and_a_loss_a_cost():
@@ -121,9 +119,14 @@ def test_a_change_that_people_do_not_agree_on_is_no_difference():
 
 def test_a_detector_that_ranks_like_a_coin_has_collapsed_and_is_never_recommended():
     counts = counts_of(12, 10, 5, 5)
-    rows = study((0.9, 0.1, 0.1), (counts,) * 3, auc=0.51)
-    assert {r.verdict for r in rows} == {"collapse"}
-    assert recommend(rows, 1.0) is None
+    _, first, second = study((0.9, 0.1, 0.1), (counts,) * 3, aucs=(0.8, 0.51, 0.51))
+    assert {first.verdict, second.verdict} == {"collapse"}
+    assert recommend((first, second), 1.0) is None
+
+
+def test_where_plain_training_learnt_nothing_nothing_is_concluded():
+    rows = study((0.9, 0.1, 0.1), (counts_of(12, 10, 5, 5),) * 3, aucs=(0.51, 0.8, 0.5))
+    assert {r.verdict for r in rows} == {"too little training"}
 
 
 def test_the_recommended_scale_keeps_the_limit():
