@@ -23,8 +23,10 @@ from consent.errors import ConsentError
 from fl_server.round_state import RoundSummary
 from simulations import walk
 from simulations.baseline import f1_of_always
+from simulations.commands import tradeoff
 from simulations.compare import write_table
 from simulations.experiment import run_experiment
+from simulations.faces.site import CACHE
 from simulations.report.page import write_report
 from simulations.results import Results
 from simulations.scenario import Scenario, load_scenario
@@ -34,8 +36,8 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="Simulate federations on one machine.",
 )
+app.add_typer(tradeoff.app)
 console = Console()
-CACHE = Path.home() / ".cache" / "omote"
 EXIT_INTERRUPTED = 130
 LABELS = {"faces": "drawing people", "rounds": "training, rounds of all arms"}
 Out = Annotated[Path, typer.Option(help="Folder for everything that is made.")]

@@ -42,11 +42,28 @@ def compare(
     for name in ("action_units", "aus", "known", "subjects"):
         if not np.array_equal(getattr(first, name), getattr(second, name)):
             raise ValueError(f"expected two predictions of the same frames; their {name} differ")
-    kept = ((first.aus > 0.5) & (first.known > 0.5)).any(axis=0)
+    return compare_counts(
+        counts_by_subject(first, first_thresholds),
+        counts_by_subject(second, second_thresholds),
+        seed=seed,
+        resamples=resamples,
+    )
+
+
+def compare_counts(
+    first: Counts, second: Counts, *, seed: int = 0, resamples: int = RESAMPLES
+) -> Comparison:
+    """Compare two detectors by their counts on the same people.
+
+    Shapes: (S, A, 3) each: true positives, false positives and false negatives.
+
+    Raises:
+        ValueError: No AU has a positive label.
+    """
+    kept = first[..., [0, 2]].any(axis=(0, 2))  # found or missed: it occurs
     if not kept.any():
         raise ValueError("no action unit has a positive label: there is nothing to compare")
-    a = counts_by_subject(first, first_thresholds)[:, kept]  # (S, A, 3)
-    b = counts_by_subject(second, second_thresholds)[:, kept]
+    a, b = first[:, kept], second[:, kept]
     weights = draw_people(len(a), resamples, seed)
     value = float(_macro(b.sum(axis=0)) - _macro(a.sum(axis=0)))
     drawn = _macro(np.tensordot(weights, b, axes=1)) - _macro(np.tensordot(weights, a, axes=1))

@@ -25,6 +25,7 @@ from simulations.faces.scene import make_scene
 from simulations.faces.spec import FaceSiteSpec
 
 LICENCE = "CC0-1.0"
+CACHE = Path.home() / ".cache" / "omote"  # of generated faces, unless told otherwise
 Progress = Callable[[int, int], None]
 
 

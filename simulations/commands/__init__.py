@@ -1,0 +1,1 @@
+"""Commands of omote-sim, a file for each kind."""
