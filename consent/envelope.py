@@ -141,7 +141,9 @@ def _refuse_inexact(value: Any) -> None:
 
 
 # Made once: json.dumps and json.loads would make new ones at every call.
-_ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_ENCODER = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, check_circular=False
+)
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_once,
     parse_int=_whole,

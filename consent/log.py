@@ -176,11 +176,6 @@ class ConsentLog:
         note += "".join(tx.cosignatures(size))
         return LogSnapshot(size, last, note, self.store, self._vault)
 
-    def openings_of(self, owner: str) -> list[int]:
-        """Return the indices of the openings that are kept of one person."""
-        with self.store.transaction() as tx:
-            return tx.openings_of(owner)
-
     def _check_not_restored(self, tx: Transaction, end: Ending) -> None:
         mark = self.high_water.read()
         if mark == end.mark:

@@ -146,11 +146,6 @@ class Transaction:
         """Forget what entries open to. Their commitments, and every proof, stay."""
         self._run_many("DELETE FROM opening WHERE seq = :seq", [{"seq": seq} for seq in seqs])
 
-    def openings_of(self, owner: str) -> list[int]:
-        """Return the indices of the openings that are kept of one person."""
-        sql = "SELECT seq FROM opening WHERE owner = :owner ORDER BY seq"
-        return [int(row[0]) for row in self._run(sql, {"owner": owner})]
-
     def _range(self, select: str, column: str, start: int, stop: int) -> list[Any]:
         return self._run(
             f"{select} WHERE {column} >= :start AND {column} < :stop ORDER BY {column}",

@@ -26,7 +26,6 @@ CREATE TABLE node (level INTEGER, seq BIGINT, hash BYTEA NOT NULL, PRIMARY KEY (
 CREATE TABLE tree_head (size BIGINT PRIMARY KEY, note TEXT NOT NULL);
 CREATE TABLE cosignature (size BIGINT, key TEXT, line TEXT NOT NULL, PRIMARY KEY (size, key));
 CREATE TABLE opening (seq BIGINT PRIMARY KEY REFERENCES entry, owner TEXT, body BYTEA NOT NULL);
-CREATE INDEX opening_owner ON opening (owner) WHERE owner IS NOT NULL;
 CREATE FUNCTION append_only() RETURNS trigger LANGUAGE plpgsql AS $$
   BEGIN RAISE EXCEPTION 'the consent log is append-only'; END $$;
 CREATE FUNCTION next_entry() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -30,7 +30,6 @@ CREATE TABLE tree_head (size INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
 CREATE TABLE cosignature (size INTEGER, key TEXT, line TEXT NOT NULL, PRIMARY KEY (size, key))
   STRICT, WITHOUT ROWID;
 CREATE TABLE opening (seq INTEGER PRIMARY KEY, owner TEXT, body BLOB NOT NULL) STRICT;
-CREATE INDEX opening_owner ON opening (owner) WHERE owner IS NOT NULL;
 """
 _APPEND_ONLY = """
 CREATE TRIGGER {table}_{action} BEFORE {action} ON {table}

@@ -34,9 +34,9 @@ from consent.desk.views import (
 )
 from consent.envelope import canonical_json
 from consent.errors import HookError
-from consent.events import event_bytes, parse_event
+from consent.events import ConsentEvent
 from consent.hooks import after_withdrawal
-from consent.model import Conditions, ConsentKind, Grant, Purpose, Relation, Role, SubjectEvent
+from consent.model import Conditions, ConsentKind, Grant, Purpose, Relation, Role
 from consent.receipt_page import render_page
 from consent.receipts import issue
 from consent.registry import Registry
@@ -167,7 +167,7 @@ class Book:
         agreed, refused = answers.of(agreed=True), answers.of(agreed=False)
         notice = answers.notice.ref
         with self._lock:
-            events: list[SubjectEvent] = []
+            events: list[ConsentEvent] = []
             if agreed:
                 events.append(self._given(subject_id, answers, agreed))
             if refused:
@@ -230,13 +230,13 @@ class Book:
         with self._lock:
             self._write(account, event)
 
-    def _write(self, account: str, *events: SubjectEvent) -> int:
+    def _write(self, account: str, *events: ConsentEvent) -> int:
         """Write events in one step, each with who was at the desk; return the first index.
 
         What takes consent back is signed by whoever has a key here; a registrar's is not needed.
         """
         by = self._registry.account_id(account)
-        stamped = [parse_event(event_bytes(e.model_copy(update={"desk": by}))) for e in events]
+        stamped = [event.model_copy(update={"desk": by}) for event in events]
         narrows = all(event.type in NARROWING for event in stamped)
         signers = WITHDRAWERS if narrows else (Role.REGISTRAR,)
         return self._registry.journal.append(stamped, signers).start

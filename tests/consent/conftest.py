@@ -109,3 +109,9 @@ def give(registry, subject_id, notice, *purposes, **limits):
     """Record consent to fine-tuning, or to these purposes."""
     grants = [Grant(purpose=p, **limits) for p in purposes or [Purpose.FINETUNING]]
     return registry.give(subject_id, grants, notice, ConsentKind.EXPLICIT, EVIDENCE)
+
+
+def openings_of(log, owner) -> list[int]:
+    """Return the indices of the openings that are kept of one person."""
+    with log.store.transaction() as tx:
+        return [seq for seq, who, _ in tx.openings(0, tx.size()) if who == owner]

@@ -18,7 +18,7 @@ from consent.note import open_tree_head
 from consent.site_events import LogNote, SubjectErased
 from consent.store_postgres import PostgresStore, prepare
 from consent.verify import verify_log
-from tests.consent.conftest import given, key_of, withdrawn
+from tests.consent.conftest import given, key_of, openings_of, withdrawn
 from tests.consent.postgres_server import binaries, postgres_server
 
 pytestmark = pytest.mark.skipif(binaries() is None, reason="needs Debian's package postgresql")
@@ -97,7 +97,7 @@ def test_a_long_log_is_read_in_blocks(pg, urls, log_key, registrar, clock, vault
 def test_erased_openings_break_no_proof(pg, urls, log_key, registrar, clock, vault) -> None:
     pg.append([given("anna"), given("ben")], registrar, clock)
     erased = SubjectErased(subject_id="anna", entries=(3,), ground="GDPR 17(1)(b)")
-    pg.append([erased], key_of(Role.DPO), clock, forget=pg.openings_of("anna"))
+    pg.append([erased], key_of(Role.DPO), clock, forget=openings_of(pg, "anna"))
     assert verify_log(urls[1], log_key.verifier, vault).num_erased == 1
     assert [e for *_, e in pg.snapshot().events(3)] == [None, given("ben"), erased]
 

@@ -16,7 +16,7 @@ from consent.note import open_tree_head
 from consent.site_events import SubjectErased
 from consent.store import BLOCK
 from consent.verify import verify_log
-from tests.consent.conftest import Clock, OpenVault, given, key_of, make_log, withdrawn
+from tests.consent.conftest import Clock, OpenVault, given, key_of, make_log, openings_of, withdrawn
 
 REWRITES = {
     "an entry deleted": "DELETE FROM entry",
@@ -192,7 +192,7 @@ def test_after_an_erasure_only_its_blocks_are_checked_anew(
 ) -> None:
     checked = verify_log(long_log.location, log_key.verifier, vault).checked
     erased = SubjectErased(subject_id="s7", entries=(11,), ground="GDPR 17(1)(b)")
-    long_log.append([erased], key_of(Role.DPO), clock, forget=long_log.openings_of("s7"))
+    long_log.append([erased], key_of(Role.DPO), clock, forget=openings_of(long_log, "s7"))
     counted = []
     plain = Entry.check
     monkeypatch.setattr(Entry, "check", lambda *a: (counted.append(a), plain(*a)))

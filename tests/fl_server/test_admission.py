@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from consent.attestation import Code, Counts, FrameCount, open_attestation, sign_attestation
-from consent.model import Purpose, Role
-from consent.site_events import PolicySet
+from consent.model import Purpose
+from consent.policy_log import set_rules
 from core_model.protocol.messages import RefusalCode
 from fl_client.installed_code import installed_code
 from fl_client.round import run_round
@@ -43,9 +43,8 @@ UNFIT = {
 @pytest.mark.parametrize(("bend", "code"), UNFIT.values(), ids=UNFIT.keys())
 def test_statement_that_does_not_fit_is_refused(tmp_path, bend, code) -> None:
     folders = write_sites(tmp_path)
-    rules = PolicySet(sha256="6" * 64, names=("house",))
-    folders["site-a"].consent.append([rules], Role.DPO)
-    demands = {"policy": rules.sha256, "code": [installed_code().sha256]}
+    rules = set_rules(folders["site-a"].consent, ["japan-appi-2026"], [])
+    demands = {"policy": rules.digest, "code": [installed_code().sha256]}
     config = write_federation(tmp_path, folders, min_subjects=2, demands=demands)
     coordinator = Coordinator(config)
     site = open_site(folders["site-a"].config)
