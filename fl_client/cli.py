@@ -44,7 +44,7 @@ def purge(
     except (SiteError, ConsentError, OSError, ValueError) as e:
         typer.echo(f"error    {e}", err=True)
         raise typer.Exit(1) from e
-    typer.echo(f"Deleted the identity rows of {number} people.")
+    typer.echo(f"Deleted identity rows and face crops of {number} people.")
     typer.echo("Recordings that must go too: omote-consent asset orphans")
     if hook is not None:
         typer.echo(f"After every withdrawal this runs: {hook}")
