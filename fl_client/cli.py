@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from consent.errors import ConsentError
+from fl_client.commands import data
 from fl_client.commands.ingest import ingest
 from fl_client.errors import SiteError
 
@@ -19,6 +20,7 @@ app = typer.Typer(
 
 
 app.command()(ingest)
+app.add_typer(data.app, name="data")
 
 
 @app.callback()
