@@ -83,9 +83,13 @@ def auc(scores: Floats, is_positive: NDArray[np.bool_]) -> float | None:
 
 
 def co_occurrence(occurs: Floats, known: Floats) -> tuple[tuple[float | None, ...], ...]:
-    """Return P(AU of the column | AU of the row), where both are known. Shape: (A, A)."""
-    both_known = (known.T * occurs.T) @ known
-    both = (known.T * occurs.T) @ (known * occurs)
+    """Return P(AU of the row | AU of the column), where both are known; the diagonal: P(AU).
+
+    Shapes: (N, A), (N, A) -> (A, A).
+    """
+    both_known = known.T @ (known * occurs)
+    both = (known * occurs).T @ (known * occurs)
+    np.fill_diagonal(both_known, known.sum(axis=0))
     return tuple(
         tuple(float(b / k) if k else None for b, k in zip(row, count, strict=True))
         for row, count in zip(both, both_known, strict=True)

@@ -41,7 +41,7 @@ class DataReport(_Part):
     people_left_out: int  # agree to nothing now
     licences: dict[str, int]
     action_units: tuple[AuFigures, ...]
-    co_occurrence: tuple[tuple[float | None, ...], ...]  # P(column | row)
+    co_occurrence: tuple[tuple[float | None, ...], ...]  # P(row | column); diagonal P(row)
     frames_per_person: Spread | None
     largest_share: float | None  # of all frames, those of the person with most
     effective_people: float | None  # as many equal shares would be as even

@@ -55,8 +55,7 @@ def test_unknown_labels_count_in_no_rate() -> None:
     assert (one.known, one.unknown, one.base_rate, one.people_known) == (2, 2, 0.5, 1)
     assert (two.known, two.base_rate, two.people_showing) == (2, 0.5, 1)
     table = m.co_occurrence(occurs, known)
-    assert table[0] == (1.0, 0.0)
-    assert table[1] == (None, 1.0)
+    assert table == ((0.5, None), (0.0, 0.5))
 
 
 def test_shares_that_are_uneven_count_as_fewer_people() -> None:
