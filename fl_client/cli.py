@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from consent.errors import ConsentError
-from fl_client.commands import taking_part
+from fl_client.commands import data, taking_part
 from fl_client.commands.budget import budget, ledger_app
 from fl_client.commands.ingest import ingest
 from fl_client.errors import SiteError
@@ -22,6 +22,7 @@ app.command()(ingest)
 app.command()(budget)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(taking_part.app)
+app.add_typer(data.app, name="data")
 
 
 @app.callback()
@@ -47,7 +48,7 @@ def purge(
     except (SiteError, ConsentError, OSError, ValueError) as e:
         typer.echo(f"error    {e}", err=True)
         raise typer.Exit(1) from e
-    typer.echo(f"Deleted the identity rows of {number} people.")
+    typer.echo(f"Deleted identity rows and face crops of {number} people.")
     typer.echo("Recordings that must go too: omote-consent asset orphans")
     if hook is not None:
         typer.echo(f"After every withdrawal this runs: {hook}")

@@ -1,4 +1,8 @@
-"""Delete what a site keeps about people who took their consent back: in every run, at once."""
+"""Delete what a site keeps about people who took their consent back: in every run, at once.
+
+Kept are rows of the identity head (of those who agreed to fine-tuning) and face crops (of those who
+agree to anything).
+"""
 
 from __future__ import annotations
 
@@ -8,26 +12,42 @@ from pathlib import Path
 
 from consent.hooks import install_hook
 from consent.model import Purpose
+from fl_client.ingest.plan import may_be_cut
+from fl_client.ingest.receipts import Place
 from fl_client.local_state import LocalState
-from fl_client.site import Site
+from fl_client.site import Site, crop_keys
 
 PURPOSE = Purpose.FINETUNING
 """Only fine-tuning keeps something of one person: a row of the identity head."""
 
 
 def forget_withdrawn(site: Site) -> int:
-    """Delete the identity rows of everyone who may not be used now; return how many that were.
+    """Delete rows and face crops of everyone who may not be used now; return of how many people.
 
     Raises:
         LocalStateError: The weights of a run cannot be read, so nobody knows whose are in there.
+        CropCacheError: A receipt cannot be read, so nobody knows whose recording it is.
     """
+    forgotten = forget_crops(site)
     states = [
         LocalState(site.config.state, path.parent.name, PURPOSE.value)
         for path in sorted(site.config.state.glob(f"*/{PURPOSE.value}.safetensors"))
     ]
     kept = {subject for state in states for subject in state.subjects()}
     allowed = site.gate.rule(kept, PURPOSE).allowed if kept else frozenset()
-    return sum(state.purge(allowed) for state in states)
+    forgotten |= kept - allowed
+    for state in states:
+        state.purge(allowed)
+    return len(forgotten)
+
+
+def forget_crops(site: Site) -> set[str]:
+    """Destroy keys, crops and labels of everyone who agrees to nothing now; return who that was."""
+    places = [Place(listing) for listing in site.config.recordings]
+    kept = {subject for place in places for subject in place.subjects()}
+    allowed = may_be_cut(site.registry, kept)
+    keys = crop_keys(site.config)
+    return {subject for place in places for subject in place.purge(allowed, keys)}
 
 
 def install_purge(config: Path, site: Site) -> Path:

@@ -116,6 +116,6 @@ def test_withdrawal_at_the_desk_purges_what_the_site_keeps(tmp_path, folders) ->
     consent = open_site(config).config.consent
     told = run.invoke(consent_cli.app, ["withdraw", "site-b-p1", "--folder", str(consent)])
     assert told.exit_code == 0, told.output
-    assert "Deleted the identity rows of 1 people." in told.output
+    assert "Deleted identity rows and face crops of 1 people." in told.output
     assert b"site-b-p1" not in kept.read_bytes()
     assert forget_withdrawn(open_site(config)) == 0
