@@ -23,9 +23,7 @@ OpacusMode = Literal["hooks", "ghost"]
 
 
 @register_grad_sampler(ClassToken)
-def _class_token(
-    layer: ClassToken, _: list[Tensor], signal: Tensor
-) -> dict[nn.Parameter, Tensor]:
+def _class_token(layer: ClassToken, _: list[Tensor], signal: Tensor) -> dict[nn.Parameter, Tensor]:
     return {layer.token: signal[:, None, :1]}
 
 

@@ -49,7 +49,7 @@ class Setting:
         torch.manual_seed(0)
         self.model = nn.Sequential(nn.Linear(5, 9), nn.Tanh(), nn.Linear(9, 3))
         self.data = torch.randn(len(PEOPLE), 5) * 3
-        self.frames_of = torch.cat([torch.where(PEOPLE == p)[0] for p in people.unique()])
+        self.frames_of = torch.cat([torch.where(p == PEOPLE)[0] for p in people.unique()])
         self.before = self.flat()
         self.optimiser = torch.optim.SGD(self.model.parameters(), lr=1.0)
         self.mechanism = Mechanism(
@@ -75,7 +75,7 @@ def test_neighbouring_data_sets_are_no_further_apart_than_the_sensitivity(clippi
     bound = math.sqrt(sum(g.clip_norm**2 for g in GROUPS)) / promise.denominator
     everybody = Setting(promise, Replay()).moved()
     apart = [
-        float((everybody - Setting(promise, Replay(), PEOPLE[PEOPLE != person]).moved()).norm())
+        float((everybody - Setting(promise, Replay(), PEOPLE[person != PEOPLE]).moved()).norm())
         for person in range(6)
     ]
     assert max(apart) <= bound * (1 + 1e-4)  # a grid of a millionth of the noise
