@@ -1,11 +1,11 @@
 """What clipping every frame, or every person, costs beside plain training, and beside Opacus.
 
 Each variant lives in a process of its own, so that its peak memory is its own. The processes take
-their steps in turn, one at a time, on one thread, and count processor seconds: others on the machine
-then disturb little, and what is left cancels in the ratios. A step is forward, backward, clipping
-and AdamW, without noise; noise is timed by itself at the end.
+their steps in turn, one at a time, on one thread, and count processor seconds: others on the
+machine disturb little, and what is left cancels in the ratios. A step is forward, backward,
+clipping and AdamW, without noise; noise is timed by itself at the end.
 
-    python benchmarks/bench_dp.py [--quick] [--cells au96:128 mae64:32 ...] [--turns 5] [--json FILE]
+    python benchmarks/bench_dp.py [--quick] [--cells au96:128 ...] [--turns 5] [--json FILE]
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ def measure(cell: str, variants: tuple[str, ...], turns: int) -> dict[str, dict[
     taken: dict[str, list[list[float]]] = {v: [] for v in variants}
     for _ in range(turns):
         for variant, worker in workers.items():
-            assert worker.stdin and worker.stdout
+            assert worker.stdin is not None
+            assert worker.stdout is not None
             worker.stdin.write("\n")
             worker.stdin.flush()
             taken[variant].append(json.loads(worker.stdout.readline()))

@@ -88,9 +88,12 @@ class Mechanism:
             for name, clipped in self._clipper.clipped_sums(loss_of_frames, part.frames).items():
                 sums[name] += clipped
         # (3) Noise on every weight, used or not; then a public number, never that of the drawn.
-        for name, weight in self._weights.items():
-            noisy = add_noise(sums.pop(name), self._deviation, self._chance)
-            weight.grad = noisy.div_(self.plan.denominator).to(weight.dtype)
+        total = torch.cat([summed.flatten() for summed in sums.values()])
+        del sums
+        noisy = add_noise(total, self._deviation, self._chance).div_(self.plan.denominator)
+        parts = noisy.split([weight.numel() for weight in self._weights.values()])
+        for weight, part in zip(self._weights.values(), parts, strict=True):
+            weight.grad = part.view_as(weight).to(weight.dtype)
         self._optimiser.step()
         for weight in self._weights.values():
             weight.grad = None

@@ -136,5 +136,5 @@ class Subclass(nn.Linear):
     ids=str,
 )
 def test_no_rule_is_better_than_a_wrong_one(layer) -> None:
-    with pytest.raises(TypeError, match="no exact rule|expected"):
+    with pytest.raises(TypeError, match=r"no exact rule|expected"):
         rule_for(layer)
