@@ -232,9 +232,7 @@ def _card(
         precision=order.precision,
         opset=OPSET,
         action_units=manifest.action_units,
-        crop=CropFacts(
-            name=recipe.name, version=recipe.version, size=manifest.encoder.image_size
-        ),
+        crop=CropFacts(name=recipe.name, version=recipe.version, size=manifest.encoder.image_size),
         thresholds=fit.thresholds,
         threshold_policy=fit.policy,
         temperature=fit.temperature,

@@ -45,7 +45,7 @@ def neutral_logits(logits: Floats, aus: Floats, known: Floats, minimum: int = 10
 
     Shapes: (N, A) each -> (A,).
     """
-    neutral = (known > 0.5).all(axis=1) & (aus < 0.5).all(axis=1)
+    neutral = np.asarray((known > 0.5).all(axis=1) & (aus < 0.5).all(axis=1))
     return logits[neutral].mean(axis=0) if neutral.sum() >= minimum else None
 
 

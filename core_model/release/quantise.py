@@ -92,6 +92,4 @@ def _static(content: bytes, crops: NDArray[np.uint8], folder: Path) -> bytes:
 def _with_weights(model: onnx.ModelProto) -> Sequence[str]:
     """Return the products with a weight. Those of two activations (attention) stay fp32."""
     weights = {i.name for i in model.graph.initializer}
-    return [
-        n.name for n in model.graph.node if n.op_type in _QUANTISED and weights & set(n.input)
-    ]
+    return [n.name for n in model.graph.node if n.op_type in _QUANTISED and weights & set(n.input)]

@@ -84,7 +84,9 @@ def _panel(
         start = left + round(40 * unit)
         end = start + round(48 * unit * float(reading.probabilities[a]))
         colour = _ON if reading.occurs[a] > 0 else _OFF
-        cv2.rectangle(out, (start, y + round(3 * unit)), (end, y + line - round(3 * unit)), colour, -1)
+        cv2.rectangle(
+            out, (start, y + round(3 * unit)), (end, y + line - round(3 * unit)), colour, -1
+        )
 
 
 def _write(out: Image, text: str, at: tuple[int, int], unit: float) -> None:

@@ -87,7 +87,9 @@ class Session:
     def line(self) -> str:
         """Say in one line what the model is and who vouches for it."""
         card = self.model.card
-        who = f"signed by {self.model.signer}" if self.model.signer else "NOT checked for who made it"
+        who = (
+            f"signed by {self.model.signer}" if self.model.signer else "NOT checked for who made it"
+        )
         return f"{self.model.name}, {card.precision}, {who}; licence: {card.licence}"
 
     def about(self, permit: Permit, permit_signer: str | None) -> dict[str, Any]:

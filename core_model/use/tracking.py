@@ -126,7 +126,9 @@ def match(
         else:
             people += 1
             found.append(Track(people, face))
-    gone = [replace(t, missed=t.missed + 1) for i, t in enumerate(tracks) if i not in owner.values()]
+    gone = [
+        replace(t, missed=t.missed + 1) for i, t in enumerate(tracks) if i not in owner.values()
+    ]
     return (*found, *(t for t in gone if t.missed < PATIENCE)), people
 
 
@@ -145,11 +147,10 @@ def follow(
     if not shown:
         return tuple(tracks)
     old = np.concatenate([t.face.points for t in shown]) * np.float32(zoom)
-    lk = {"winSize": (15, 15), "maxLevel": 2}
-    new, there, _ = cv2.calcOpticalFlowPyrLK(before, after, old, None, **lk)
-    back, home, _ = cv2.calcOpticalFlowPyrLK(after, before, new, None, **lk)
+    new, there = _flow(before, after, old)
+    back, home = _flow(after, before, new)
     missed = np.linalg.norm(back - old, axis=1)
-    held = (there[:, 0] > 0) & (home[:, 0] > 0) & (missed < MAX_RETURN)
+    held = there & home & (missed < MAX_RETURN)
     moved = []
     for k, track in enumerate(shown):
         mine = slice(5 * k, 5 * k + 5)
@@ -158,6 +159,15 @@ def follow(
             return None
         moved.append(replace(track, face=face))
     return (*moved, *(t for t in tracks if t.missed))
+
+
+def _flow(before: Image, after: Image, points: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return where points went (Lucas and Kanade), and which were found. Shapes: (P, 2), (P,)."""
+    start = points.copy()  # OpenCV's types want a first guess; without a flag it is not used
+    new, found, _ = cv2.calcOpticalFlowPyrLK(
+        before, after, points, start, winSize=(15, 15), maxLevel=2
+    )
+    return np.asarray(new, np.float32), np.asarray(found)[:, 0] > 0
 
 
 def overlap(a: Floats, b: Floats) -> float:
