@@ -83,6 +83,11 @@ class FrameReader:
             self._tracker.restore(state["tracker"])
         self._adjuster.restore(state["adjuster"])
 
+    def prime(self, image: Image) -> None:
+        """Show the last frame before an interruption again."""
+        if self._tracker:
+            self._tracker.prime(image)
+
     def _faces(self, image: Image) -> list[tuple[int, Face | None]]:
         if self._detector is None:
             return [(0, None)]

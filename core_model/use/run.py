@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,7 +134,7 @@ class _Job:
         """Read frame after frame."""
         saved = time.monotonic()
         try:
-            for frame in read(self.given, skip=self.done):
+            for frame in self._frames():
                 self._frame(frame)
                 tell(self.done)
                 now = time.monotonic()
@@ -190,6 +190,16 @@ class _Job:
         self.timeline.add(frame.number, frame.time_s, readings)
         if self._video is not None:
             self._video.write(annotate(frame.image, readings, self.aus))
+
+    def _frames(self) -> Iterator[Frame | VideoError]:
+        """Yield what is not done; the frame before, if there was one, is shown to the reader."""
+        if not self.done or self.given.kind == "images":
+            return read(self.given, skip=self.done)
+        frames = read(self.given, skip=self.done - 1)
+        last = next(frames, None)
+        if isinstance(last, Frame):
+            self.reader.prime(last.image)
+        return frames
 
     def _is_over(self, frame: Frame) -> bool:
         limit = self.output.seconds

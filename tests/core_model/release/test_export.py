@@ -80,7 +80,8 @@ def test_int8_is_smaller_and_says_what_it_costs(checkpoint, people) -> None:
         order(checkpoint, precision="int8", validation=people, max_f1_loss=0.5), told.append
     )
     assert len(content) < 0.45 * len(plain)
-    assert set(card.f1_loss) <= set(AUS) and card.f1_loss
+    assert set(card.f1_loss) <= set(AUS)
+    assert card.f1_loss
     assert any(line.startswith("F1 loss of int8: macro") for line in told)
     faces = np.stack([orl_face(p, 1, 64)[:64] for p in range(1, 41)])
     one = Runtime(content).run(faces[:1])[1]
@@ -99,13 +100,17 @@ def test_int8_without_crops_is_refused(checkpoint) -> None:
 
 def test_people_choose_thresholds_temperature_and_the_neutral_face(checkpoint, people) -> None:
     card = build(order(checkpoint, validation=people), quiet)[1]
-    assert card.fit is not None and card.fit.num_people == 6
-    assert card.threshold_policy == "val_swept_common" and card.temperature != 1.0
+    assert card.fit is not None
+    assert card.fit.num_people == 6
+    assert card.threshold_policy == "val_swept_common"
+    assert card.temperature != 1.0
     assert card.statistics is not None
     assert sum(card.statistics.brightness) == card.fit.num_frames
     alone = build(order(checkpoint), quiet)[1]
-    assert alone.fit is None and set(alone.thresholds.values()) == {0.5}
-    assert alone.statistics is None and alone.neutral_logits == {}
+    assert alone.fit is None
+    assert set(alone.thresholds.values()) == {0.5}
+    assert alone.statistics is None
+    assert alone.neutral_logits == {}
 
 
 def test_no_histogram_of_a_few_people_leaves(checkpoint, tmp_path) -> None:
@@ -120,12 +125,14 @@ def test_any_reader_of_onnx_finds_card_licence_and_prohibited_uses(tmp_path) -> 
     found = {p.key: p.value for p in model.metadata_props}
     assert found == metadata_of(content)
     assert found["prohibited_uses"].splitlines() == [*PROHIBITED_USES, "advertising"]
-    assert "not for commercial use" in found["licence"] and found["model_card"] == CARD
+    assert "not for commercial use" in found["licence"]
+    assert found["model_card"] == CARD
     assert found["purpose"] == model.doc_string == PURPOSE
     assert parse_card(found) == card
     assert model.opset_import[0].version == card.opset == 17
     batch = model.graph.input[0].type.tensor_type.shape.dim[0]
-    assert batch.dim_param and not batch.dim_value  # any number of faces
+    assert batch.dim_param
+    assert not batch.dim_value
 
 
 def test_equal_orders_give_equal_bytes(checkpoint) -> None:
@@ -148,7 +155,8 @@ def test_a_release_needs_purpose_card_and_name(checkpoint, tmp_path, options, sa
     named = [str(tmp_path / o) if o in ("CARD", "EMPTY") else o for o in options]
     out = tmp_path / "model.onnx"
     done = RUNNER.invoke(app, ["export", str(checkpoint), str(out), "--format", "onnx", *named])
-    assert done.exit_code == 1 and says in done.output
+    assert done.exit_code == 1
+    assert says in done.output
     assert not out.exists()
 
 

@@ -42,7 +42,8 @@ def signed(tmp_path, content):
 def test_a_signed_model_is_read_and_names_its_signer(signed) -> None:
     path, key = signed
     model = read_model(path, [key])
-    assert model.signer == "lab.example/models" and model.card.precision == "fp32"
+    assert model.signer == "lab.example/models"
+    assert model.card.precision == "fp32"
 
 
 def flip(path):
@@ -217,14 +218,14 @@ def test_thousands_of_damaged_models_end_in_plain_errors(content) -> None:
     for tensor in whole.graph.initializer:  # few bytes: damage hits the structure
         tensor.raw_data = tensor.raw_data[:16]
     small = whole.SerializeToString()
-    for number in range(3000):
+    for number in range(2000):
         try:
             metadata_of(broken := mutated(small, number))
             check_alone(broken)
             kept += 1
         except NotOnnxError:
             pass
-    assert 50 < kept < 2950
+    assert 50 < kept < 1950
 
 
 @pytest.mark.slow
@@ -256,4 +257,5 @@ print(refused, grown // 1024)
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     refused, grown_mib = map(int, done.stdout.split())
-    assert 150 < refused and grown_mib < 60
+    assert refused > 150
+    assert grown_mib < 60
