@@ -10,6 +10,7 @@ import typer
 from core_model.action_units import NAMES, parse_aus
 from core_model.checkpoint import CheckpointError, CheckpointManifest, load_checkpoint
 from core_model.checkpoint import save_checkpoint as save
+from core_model.commands.drift import drift
 from core_model.commands.evaluate import cross, evaluate
 from core_model.commands.exchange import import_weights
 from core_model.commands.identity import identity
@@ -27,6 +28,7 @@ app.command("import")(import_weights)
 app.command("export")(export_weights)
 app.command()(key)
 app.command()(predict)
+app.command()(drift)
 app.command()(recipe)
 app.command()(train)
 app.command()(evaluate)

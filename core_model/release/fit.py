@@ -45,8 +45,8 @@ def neutral_logits(logits: Floats, aus: Floats, known: Floats, minimum: int = 10
 
     Shapes: (N, A) each -> (A,).
     """
-    neutral = np.asarray((known > 0.5).all(axis=1) & (aus < 0.5).all(axis=1))
-    return logits[neutral].mean(axis=0) if neutral.sum() >= minimum else None
+    neutral = np.flatnonzero(np.all(known > 0.5, axis=1) & np.all(aus < 0.5, axis=1))
+    return logits[neutral].mean(axis=0) if len(neutral) >= minimum else None
 
 
 def f1_by_au(p: Predictions, thresholds: Floats) -> dict[int, float]:

@@ -69,7 +69,9 @@ def score(
         tell("hiding", k + 1, len(crops))
     before = predictor.decide(predictor.predict(crops).probabilities)
     found = []
-    for way, images in {"original": crops, **hidden}.items():
+    shown: dict[str, Image] = {"original": crops}
+    shown.update({str(way): images for way, images in hidden.items()})
+    for way, images in shown.items():
         probabilities = predictor.predict(images).probabilities
         p = Predictions(aus, probabilities, *labels)
         f1 = f1_from_counts(counts_by_subject(p, predictor.thresholds).sum(axis=0))
@@ -86,7 +88,7 @@ def score(
                 verify(evidence).equal_error_rate.value,
             )
         )
-        tell("attacking", len(found), len(hidden) + 1)
+        tell("attacking", len(found), len(shown))
     return found
 
 
