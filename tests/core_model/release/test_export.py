@@ -90,7 +90,7 @@ def test_int8_is_smaller_and_says_what_it_costs(checkpoint, people) -> None:
 
 def test_a_loss_of_f1_beyond_the_bound_is_refused(checkpoint, people) -> None:
     with pytest.raises(ExportRefusedError, match="max-f1-loss"):
-        build(order(checkpoint, precision="int8", validation=people, max_f1_loss=-1.0), quiet)
+        build(order(checkpoint, validation=people, max_f1_loss=-1.0), quiet)
 
 
 def test_int8_without_crops_is_refused(checkpoint) -> None:
