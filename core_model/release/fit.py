@@ -52,7 +52,7 @@ def neutral_logits(logits: Floats, aus: Floats, known: Floats, minimum: int = 10
 def f1_by_au(p: Predictions, thresholds: Floats) -> dict[int, float]:
     """Return F1 of each AU that occurs."""
     f1 = f1_from_counts(counts_by_subject(p, thresholds).sum(axis=0))
-    occurs = ((p.aus > 0.5) & (p.known > 0.5)).any(axis=0)
+    occurs = np.any((p.aus > 0.5) & (p.known > 0.5), axis=0).tolist()
     return {au: float(f1[a]) for a, au in enumerate(p.action_units) if occurs[a]}
 
 

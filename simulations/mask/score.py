@@ -71,16 +71,16 @@ def score(
     found = []
     shown: dict[str, Image] = {"original": crops}
     shown.update({str(way): images for way, images in hidden.items()})
-    for way, images in shown.items():
+    for name, images in shown.items():
         probabilities = predictor.predict(images).probabilities
         p = Predictions(aus, probabilities, *labels)
         f1 = f1_from_counts(counts_by_subject(p, predictor.thresholds).sum(axis=0))
         evidence = Evidence(_pixels(images), labels[2], recordings)
-        attacks = [attack(name, evidence) for name in ("linear", "knn")]
+        attacks = [attack("linear", evidence), attack("knn", evidence)]
         best = max(attacks, key=lambda a: a.accuracy.value)
         found.append(
             WayScore(
-                way,
+                name,
                 float((predictor.decide(probabilities) == before).mean()),
                 float(np.nanmean(f1)),
                 best.accuracy.value,
