@@ -10,20 +10,25 @@ import typer
 from core_model.action_units import NAMES, parse_aus
 from core_model.checkpoint import CheckpointError, CheckpointManifest, load_checkpoint
 from core_model.checkpoint import save_checkpoint as save
+from core_model.commands.drift import drift
 from core_model.commands.evaluate import cross, evaluate
 from core_model.commands.exchange import import_weights
 from core_model.commands.identity import identity
+from core_model.commands.missing import ExtrasGroup
 from core_model.commands.predict import predict
 from core_model.commands.recipes import recipe, train
 from core_model.commands.release import export_weights, key
 from core_model.config import Size, encoder_config
 from core_model.protocol.messages import digest
 
-app = typer.Typer(no_args_is_help=True, help="Make and look at model weights.")
+app = typer.Typer(
+    cls=ExtrasGroup, no_args_is_help=True, help="Make, release and use model weights."
+)
 app.command("import")(import_weights)
 app.command("export")(export_weights)
 app.command()(key)
 app.command()(predict)
+app.command()(drift)
 app.command()(recipe)
 app.command()(train)
 app.command()(evaluate)

@@ -27,6 +27,7 @@ from simulations.commands import tradeoff
 from simulations.compare import write_table
 from simulations.experiment import run_experiment
 from simulations.faces.site import CACHE
+from simulations.mask.command import mask, mask_score
 from simulations.report.page import write_report
 from simulations.results import Results
 from simulations.scenario import Scenario, load_scenario
@@ -37,6 +38,8 @@ app = typer.Typer(
     help="Simulate federations on one machine.",
 )
 app.add_typer(tradeoff.app)
+app.command()(mask)
+app.command("mask-score")(mask_score)
 console = Console()
 EXIT_INTERRUPTED = 130
 LABELS = {"faces": "drawing people", "rounds": "training, rounds of all arms"}

@@ -65,16 +65,13 @@ def predict(
     Interrupt it with Ctrl-C: the same command goes on where it stopped. AUs are movements, not
     emotions: docs/use.md says why there are no emotion labels.
     """
-    try:
-        from core_model.use.session import Choices, Session
-    except ModuleNotFoundError as e:
-        _fail(f"predict needs {e.name}: pip install 'omote[predict]'")
     from core_model.data.face import FaceModelError
     from core_model.data.video import VideoError
     from core_model.release.model_file import ModelFileError
     from core_model.release.signature import SignatureError, read_public_keys
     from core_model.use.permit import PermitError, read_permit
     from core_model.use.run import AlreadyUsedError
+    from core_model.use.session import Choices, Session
     from core_model.use.writers import parse_formats
 
     try:

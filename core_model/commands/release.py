@@ -61,10 +61,7 @@ def export_weights(
         _fail("a release needs --purpose TEXT and --card FILE: what it is for, and what it is")
     if key is None and not unsigned:
         _fail("a release is signed: --key FILE (omote-model key makes one), or --unsigned")
-    try:
-        from core_model.release.build import ExportRefusedError, Order, build  # torch
-    except ModuleNotFoundError as e:
-        _fail(f"export needs {e.name}: pip install 'omote[train,export]'")
+    from core_model.release.build import ExportRefusedError, Order, build  # torch
     from core_model.release.card import PROHIBITED_USES
     from core_model.release.model_file import write_model
     from core_model.release.signature import SignatureError

@@ -78,7 +78,10 @@ def read_image(path: Path) -> Image:
     Raises:
         VideoError: It is not an image, or is damaged.
     """
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
+    except cv2.error:  # a damaged size that OpenCV refuses
+        image = None
     if image is None:
         raise VideoError(f"{path.name}: not an image that can be read")
     return np.asarray(image, np.uint8)

@@ -73,9 +73,9 @@ class ReleaseCard(Settings):
     thresholds: dict[int, float]
     threshold_policy: str
     temperature: float = Field(1.0, gt=0)  # logits are divided by it before the sigmoid
-    neutral_logits: dict[int, float] = {}  # mean over frames without any AU; empty: unknown
+    neutral_logits: dict[int, float] = Field({})  # mean over frames without any AU; empty: unknown
     fit: FitFacts | None = None  # None: thresholds and temperature are not fitted to anyone
-    f1_loss: dict[int, float] = {}  # fp32 minus this precision; empty: not measured
+    f1_loss: dict[int, float] = Field({})  # fp32 minus this precision; empty: not measured
     max_difference: float = Field(ge=0)  # largest |logit - that of torch| when exported
     statistics: Statistics | None = None
 

@@ -45,14 +45,14 @@ def neutral_logits(logits: Floats, aus: Floats, known: Floats, minimum: int = 10
 
     Shapes: (N, A) each -> (A,).
     """
-    neutral = (known > 0.5).all(axis=1) & (aus < 0.5).all(axis=1)
-    return logits[neutral].mean(axis=0) if neutral.sum() >= minimum else None
+    neutral = np.flatnonzero(np.all(known > 0.5, axis=1) & np.all(aus < 0.5, axis=1))
+    return logits[neutral].mean(axis=0) if len(neutral) >= minimum else None
 
 
 def f1_by_au(p: Predictions, thresholds: Floats) -> dict[int, float]:
     """Return F1 of each AU that occurs."""
     f1 = f1_from_counts(counts_by_subject(p, thresholds).sum(axis=0))
-    occurs = ((p.aus > 0.5) & (p.known > 0.5)).any(axis=0)
+    occurs = np.any((p.aus > 0.5) & (p.known > 0.5), axis=0).tolist()
     return {au: float(f1[a]) for a, au in enumerate(p.action_units) if occurs[a]}
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import warnings
+from typing import Any
 
 import numpy as np
 import onnx
@@ -46,7 +47,7 @@ class ReleaseGraph(nn.Module):
 def to_onnx(graph: ReleaseGraph, side: int) -> bytes:
     """Return the graph as an ONNX model of opset ``OPSET`` with a batch of any size."""
     graph = graph.cpu().eval()
-    out = io.BytesIO()
+    out: Any = io.BytesIO()  # torch's types know files alone
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     names = [PROBABILITIES, LOGITS]
     with warnings.catch_warnings(), torch.inference_mode():

@@ -32,7 +32,7 @@ def metadata_of(content: bytes) -> dict[str, str]:
     found: dict[str, str] = {}
     for number, value in _fields(memoryview(content)):
         if number == _MODEL_METADATA:
-            entry = {n: v for n, v in _fields(_nested(value))}
+            entry = dict(_fields(_nested(value)))
             key, text = _text(entry.get(1)), _text(entry.get(2))
             if key in found:
                 raise NotOnnxError(f"metadata {key!r} stands twice")

@@ -109,9 +109,12 @@ def read(given: Input, skip: int = 0) -> Iterator[Frame | VideoError]:
     else:
         path = given.paths[0]
         rate = frame_rate(path)
-        for count, (number, image) in enumerate(video.frames(path), start=1):
-            if count > skip:
-                yield Frame(path.name, number, (number - 1) / rate, image)
+        try:
+            for count, (number, image) in enumerate(video.frames(path), start=1):
+                if count > skip:
+                    yield Frame(path.name, number, (number - 1) / rate, image)
+        except cv2.error as e:
+            raise VideoError(f"{path.name}: damaged: {e.err or e.code}") from e
 
 
 def frame_rate(path: Path) -> float:

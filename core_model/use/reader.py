@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from core_model.data.face import CropRecipe, Face, FaceDetector, Image, crop
 from core_model.predictor import UNSURE, Predictor
 from core_model.use.adjust import Adjuster
+from core_model.use.drift import light_and_contrast
 from core_model.use.tracking import FaceTracker
 
 Floats = NDArray[np.floating[Any]]
@@ -29,6 +30,8 @@ class Reading:
     probabilities: Floats  # (A,)
     occurs: NDArray[np.int8]  # 1, 0 or UNSURE. (A,)
     is_calibrated: bool
+    brightness: float = 0.0  # of the crop
+    contrast: float = 0.0
 
 
 class FrameReader:
@@ -63,13 +66,14 @@ class FrameReader:
             return []
         logits = self._predictor.predict(np.stack(crops)).logits
         readings = []
-        for (person, face), mine in zip(found, logits, strict=True):
+        for (person, face), mine, cut in zip(found, logits, crops, strict=True):
             adjusted, is_calibrated = self._adjuster.adjust(person, number, time_s, mine)
             probabilities = self._predictor.calibrated(adjusted)
             occurs = self._predictor.decide(probabilities[None], self._abstain)[0]
             if face is not None and min(face.box[2:]) < SMALLEST_FACE:
                 occurs = np.full_like(occurs, UNSURE)
-            readings.append(Reading(person, face, probabilities, occurs, is_calibrated))
+            light = light_and_contrast(cut)
+            readings.append(Reading(person, face, probabilities, occurs, is_calibrated, *light))
         return readings
 
     def state(self) -> dict[str, Any]:
@@ -82,6 +86,11 @@ class FrameReader:
         if self._tracker:
             self._tracker.restore(state["tracker"])
         self._adjuster.restore(state["adjuster"])
+
+    def prime(self, image: Image) -> None:
+        """Show the last frame before an interruption again."""
+        if self._tracker:
+            self._tracker.prime(image)
 
     def _faces(self, image: Image) -> list[tuple[int, Face | None]]:
         if self._detector is None:

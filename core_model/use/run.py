@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ from typing import Any
 import numpy as np
 
 from core_model.data.video import VideoError
+from core_model.release.card import Statistics
 from core_model.use.annotate import VideoFile, annotate
+from core_model.use.drift import Seen
 from core_model.use.inputs import DEFAULT_RATE, Frame, Input, frame_rate, read
 from core_model.use.reader import FrameReader, Reading
 from core_model.use.rows import Names, columns, row_of
@@ -51,6 +53,7 @@ class Found:
     frames: int = 0
     faces: int = 0
     problems: list[str] = field(default_factory=list)
+    statistics: dict[str, Any] = field(default_factory=dict)  # histograms, for omote-model drift
 
 
 class AlreadyUsedError(Exception):
@@ -112,6 +115,7 @@ class _Job:
         card = reader.card
         self.aus = card.action_units
         self.timeline = Timeline(self.aus, np.array([card.thresholds[au] for au in self.aus]))
+        self.seen = Seen(self.aus)
         self.done = 0  # frames, damaged ones too
         self._state = output.folder / f"{given.name}.unfinished.json"
         self._writers: dict[Format, RowWriter] = {}
@@ -134,7 +138,7 @@ class _Job:
         """Read frame after frame."""
         saved = time.monotonic()
         try:
-            for frame in read(self.given, skip=self.done):
+            for frame in self._frames():
                 self._frame(frame)
                 tell(self.done)
                 now = time.monotonic()
@@ -155,6 +159,7 @@ class _Job:
             "about": self.output.about, "done": self.done, "marks": marks,
             "found": vars(self.found), "reader": self.reader.state(),
             "timeline": self.timeline.state(),
+            "seen": self.seen.statistics().model_dump(mode="json"),
         }  # fmt: skip
         _replace(self._state, json.dumps(state), mode=0o600)
 
@@ -173,6 +178,7 @@ class _Job:
             text = page(self.given.name, self.timeline, plain(self.output.about))
             _replace(self.output.folder / f"{self.given.name}.html", text)
         self._state.unlink(missing_ok=True)
+        self.found.statistics = self.seen.statistics().model_dump(mode="json")
 
     def _frame(self, frame: Frame | VideoError) -> None:
         self.done += 1
@@ -187,9 +193,21 @@ class _Job:
             row = row_of(self.output.names, self.aus, frame, reading, self.output.use)
             for writer in self._writers.values():
                 writer.write(row)
+        for reading in readings:
+            self.seen.add(reading.probabilities, reading.brightness, reading.contrast)
         self.timeline.add(frame.number, frame.time_s, readings)
         if self._video is not None:
             self._video.write(annotate(frame.image, readings, self.aus))
+
+    def _frames(self) -> Iterator[Frame | VideoError]:
+        """Yield what is not done; the frame before, if there was one, is shown to the reader."""
+        if not self.done or self.given.kind == "images":
+            return read(self.given, skip=self.done)
+        frames = read(self.given, skip=self.done - 1)
+        last = next(frames, None)
+        if isinstance(last, Frame):
+            self.reader.prime(last.image)
+        return frames
 
     def _is_over(self, frame: Frame) -> bool:
         limit = self.output.seconds
@@ -205,6 +223,7 @@ class _Job:
                 return {}
             self.reader.restore(state["reader"])
             self.timeline.restore(state["timeline"])
+            self.seen = Seen.of(Statistics.model_validate(state["seen"]))
             self.found, self.done = Found(**state["found"]), int(state["done"])
             return dict(state["marks"])
         except (OSError, ValueError, KeyError, TypeError):

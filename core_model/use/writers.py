@@ -116,7 +116,7 @@ class _Parquet:
         except ImportError as e:
             raise ValueError("Parquet needs pyarrow: pip install pyarrow") from e
         self._pa = pa
-        types = {"text": pa.string(), "whole": pa.int32(), "number": pa.float32()}
+        types = {"text": pa.string(), "whole": pa.int32(), "number": pa.float64()}
         fields = [pa.field(name, types[kind]) for name, kind in columns.items()]
         self._schema = pa.schema(fields, {"omote": json.dumps(about)})
         self._file = pq.ParquetWriter(path, self._schema)
