@@ -25,6 +25,7 @@ from simulations import walk
 from simulations.baseline import f1_of_always
 from simulations.compare import write_table
 from simulations.experiment import run_experiment
+from simulations.privacy_command import privacy
 from simulations.report.page import write_report
 from simulations.results import Results
 from simulations.scenario import Scenario, load_scenario
@@ -34,6 +35,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="Simulate federations on one machine.",
 )
+app.command()(privacy)
 console = Console()
 CACHE = Path.home() / ".cache" / "omote"
 EXIT_INTERRUPTED = 130
