@@ -58,7 +58,7 @@ class Effort(BaseModel):
 class Cell(BaseModel):
     """What is varied."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
     epsilon: float  # of a person; inf: no noise
     scope: Scope
     has_iat: bool  # in the public phase
@@ -76,7 +76,7 @@ class Cell(BaseModel):
 class CellResult(BaseModel):
     """What came of it."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
     cell: Cell
     noise_multiplier: float
     sampling_rate: float

@@ -37,7 +37,7 @@ SIMULATED = {"allows_simulation": True}
 
 def private_federation(root, folders, plan=PLAN, rounds=3, **changes):
     stages = (Stage(rounds=rounds, training=PRIVATE, privacy=plan),)
-    return write_federation(root, folders, stages=stages, demands=SIMULATED, **changes)
+    return write_federation(root, folders, **{"stages": stages, "demands": SIMULATED, **changes})
 
 
 def simulated(folder, **changes):
