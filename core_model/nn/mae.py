@@ -102,7 +102,7 @@ class Decoder(nn.Module):
         """Draw. Shapes: tokens (N, K + 1, D) with the class token first, order (N, L)."""
         x = self.embed(tokens)
         cls, kept = x[:, :1], x[:, 1:]
-        x = self.mask(kept, order.shape[1])  # (N, L, D), in the random order
+        x = self.mask(kept, num_patches=order.shape[1])  # (N, L, D), in the random order
         back = order.argsort(dim=1)[..., None].expand(-1, -1, x.shape[-1])
         x = self.positions(x.gather(1, back))  # (N, L, D), in the order of the image
         x = self.positions.place_class_token(torch.cat([cls, x], dim=1))

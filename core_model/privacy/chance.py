@@ -103,13 +103,14 @@ def _stream(key: bytes) -> CipherContext:
 
 def _fill(normal: Tensor, key: bytes) -> None:
     """Fill ``normal`` in place: r cos(t) and r sin(t) with r = sqrt(-2 log u), t = 2 pi v."""
-    stream, zeros = _stream(key), bytes(16 * _PIECE)
+    pairs = min(_PIECE, -(-len(normal) // 2))
+    stream, zeros = _stream(key), bytes(16 * pairs)
     buffer = bytearray(len(zeros) + 15)  # the cipher asks for a block more
-    words = torch.from_numpy(np.frombuffer(buffer, np.int64, 2 * _PIECE))
-    uniform = torch.empty(2, _PIECE, dtype=torch.float64)
-    made = torch.empty(2, _PIECE, dtype=torch.float64)
+    words = torch.from_numpy(np.frombuffer(buffer, np.int64, 2 * pairs))
+    uniform = torch.empty(2, pairs, dtype=torch.float64)
+    made = torch.empty(2, pairs, dtype=torch.float64)
     u, angle = uniform
-    for piece in normal.split(2 * _PIECE):
+    for piece in normal.split(2 * pairs):
         stream.update_into(zeros, buffer)
         words.bitwise_right_shift_(64 - _BITS).bitwise_and_((1 << _BITS) - 1)
         uniform.view(-1).copy_(words).add_(1).mul_(2.0**-_BITS)  # in (0, 1]

@@ -57,9 +57,10 @@ class Mechanism:
     ) -> None:
         self.plan, self.is_private = plan, chance.is_private
         weights = dict(model.named_parameters())
+        names = [name for group in groups for name in group.names]
+        _check_optimiser(optimiser, {n: weights[n] for n in names if n in weights})
         self._clipper = UnitClipper(model, groups, plan.clipping)
-        self._weights = {name: weights[name] for group in groups for name in group.names}
-        _check_optimiser(optimiser, self._weights)
+        self._weights = {name: weights[name] for name in names}
         self._sampler = SubjectSampler(subjects, plan, chance)
         self._chance, self._optimiser, self._charge = chance, optimiser, charge
         self._max_rows = max_rows
@@ -87,9 +88,12 @@ class Mechanism:
             for name, clipped in self._clipper.clipped_sums(loss_of_frames, part.frames).items():
                 sums[name] += clipped
         # (3) Noise on every weight, used or not; then a public number, never that of the drawn.
-        for name, weight in self._weights.items():
-            noisy = add_noise(sums.pop(name), self._deviation, self._chance)
-            weight.grad = noisy.div_(self.plan.denominator).to(weight.dtype)
+        total = torch.cat([summed.flatten() for summed in sums.values()])
+        del sums
+        noisy = add_noise(total, self._deviation, self._chance).div_(self.plan.denominator)
+        parts = noisy.split([weight.numel() for weight in self._weights.values()])
+        for weight, part in zip(self._weights.values(), parts, strict=True):
+            weight.grad = part.view_as(weight).to(weight.dtype)
         self._optimiser.step()
         for weight in self._weights.values():
             weight.grad = None

@@ -9,10 +9,10 @@ Shapes: N = frames, D = feature dimension.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core_model.config import FinetuneConfig, OptimiserConfig, PretrainConfig
 from core_model.data.augment import flip, jitter, standardise
@@ -29,6 +29,10 @@ from core_model.privacy.scope import trainable
 from core_model.training.schedule import learning_rate, make_optimiser, set_learning_rate
 from core_model.training.seeds import derive_seed
 
+OptimiserOf = Callable[
+    [Iterable[tuple[str, nn.Parameter]], OptimiserConfig, int], torch.optim.Optimizer
+]
+
 
 def finetune_privately(
     model: IATModel,
@@ -40,6 +44,7 @@ def finetune_privately(
     chance: Chance,
     charge: Charge,
     span: tuple[float, float] = (0.0, 1.0),
+    optimiser_of: OptimiserOf = make_optimiser,
 ) -> None:
     """Train ``model`` in place for ``plan.steps_per_round`` private steps.
 
@@ -53,6 +58,7 @@ def finetune_privately(
         chance: Of everything that is random here.
         charge: Writes each step down before it is taken.
         span: Which part of the whole run this call is, from 0 to 1; sets the learning rate.
+        optimiser_of: Makes the optimiser from weights, settings and the depth of the encoder.
 
     Raises:
         ValueError: ``config`` asks for a reversal that ``plan`` has no head for.
@@ -63,7 +69,11 @@ def finetune_privately(
         names = tuple(f"identity_head.{n}" for n, _ in model.identity_head.named_parameters())
         clips.append(ClipGroup(names, plan.clip_norm * plan.identity_clip))
     loss = FinetuningLoss(model, dataset, config, plan, device, chance.generator())
-    _run(model, clips, loss, dataset, config.optimiser, plan, device, chance, charge, span)
+    trained = [(n, p) for n, p in model.named_parameters() if any(n in c.names for c in clips)]
+    optimiser = optimiser_of(trained, config.optimiser, model.encoder.config.depth)
+    _run(
+        model, clips, loss, optimiser, dataset, config.optimiser, plan, device, chance, charge, span
+    )
 
 
 def pretrain_privately(
@@ -83,7 +93,11 @@ def pretrain_privately(
     """
     clips = [ClipGroup(trainable(schema_of(model), plan), plan.clip_norm)]
     loss = PretrainingLoss(model, dataset, device, chance.generator())
-    _run(model, clips, loss, dataset, config.optimiser, plan, device, chance, charge, span)
+    trained = [(n, p) for n, p in model.named_parameters() if n in clips[0].names]
+    optimiser = make_optimiser(trained, config.optimiser, model.encoder.config.depth)
+    _run(
+        model, clips, loss, optimiser, dataset, config.optimiser, plan, device, chance, charge, span
+    )
 
 
 class FinetuningLoss:
@@ -168,6 +182,7 @@ def _run(
     model: IATModel | MaskedAutoencoder,
     clips: Sequence[ClipGroup],
     loss: FinetuningLoss | PretrainingLoss,
+    optimiser: torch.optim.Optimizer,
     dataset: FrameDataset,
     config: OptimiserConfig,
     plan: PrivacyPlan,
@@ -177,10 +192,8 @@ def _run(
     span: tuple[float, float],
 ) -> None:
     model.to(device).train()
-    weights = dict(model.named_parameters())
-    trained = [(name, weights[name]) for clip in clips for name in clip.names]
-    optimiser = make_optimiser(trained, config, model.encoder.config.depth)
-    mean = IterateMean((weight for _, weight in trained), plan.averaging)
+    trained = (weight for group in optimiser.param_groups for weight in group["params"])
+    mean = IterateMean(trained, plan.averaging)
     mechanism = Mechanism(
         model,
         clips,
