@@ -12,7 +12,6 @@ from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
 
 from core_model.privacy.plan import Scope
 from simulations.faces.site import drawing_pool, make_face_site
@@ -24,7 +23,6 @@ SCOPES: tuple[Scope, ...] = ("head", "norms", "last_k", "full")
 PEOPLE, SITES = (16, 32, 64, 128), (1, 2, 4, 8)
 MIDDLE_SCOPE: Scope = "norms"
 MIDDLE_PEOPLE, MIDDLE_SITES, MIDDLE_EPSILON = 64, 4, 8.0
-Grid = Literal["tiny", "cross", "full"]
 Progress = Callable[[str, int, int], None]
 
 
@@ -38,19 +36,24 @@ class Faces:
     new_people: tuple[Path, ...]
 
 
-def cells_of(grid: Grid, seeds: Sequence[int]) -> list[Cell]:
+def cells_of(grid: str, seeds: Sequence[int]) -> list[Cell]:
     """Return the cells of a grid.
 
     ``full`` is every combination. ``cross`` varies epsilon with each other setting, the rest in the
     middle. ``tiny`` proves that it runs.
+
+    Raises:
+        ValueError: There is no such grid.
     """
     if grid == "tiny":
         made = [_cell(epsilon, "head", True, 6, 2) for epsilon in (8.0, math.inf)]
     elif grid == "full":
         every = itertools.product(EPSILONS, SCOPES, (True, False), PEOPLE, SITES)
         made = [_cell(*settings) for settings in every]
-    else:
+    elif grid == "cross":
         made = list(_cross())
+    else:
+        raise ValueError(f"no grid {grid!r}; there are: tiny, cross, full")
     unique = list(dict.fromkeys(made))
     return [cell.model_copy(update={"seed": seed}) for seed in seeds for cell in unique]
 
