@@ -33,6 +33,9 @@ EXPLAINED = {
     "BROKEN_CHAIN": "the attestation does not follow the one admitted before",
     "WRONG_RULES": "rules or software are not those that [demands] names",
     "WRONG_EPSILON": "less noise than stated, or beyond the budget",
+    "LEDGER_UNSOUND": "the site's privacy ledger is damaged or an old copy: its operator must look",
+    "BUDGET_SPENT": "too few people there have enough of their privacy budget left",
+    "LEDGER_RESTARTED": "the privacy ledger does not extend the one seen before",
     "NO_ANSWER": "no answer in time",
 }
 
