@@ -13,6 +13,12 @@ from fl_client.errors import RoundRefusedError
 # The server chooses the run's name and the site makes a folder of it: no separators, no "..".
 RUN_ID = re.compile("[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
 
+# Of a privacy plan: beyond these it is a mistake, or meant to fill memory or use up budgets.
+MIN_DELTA = 1e-9  # accounts are kept for the smallest delta ever asked for
+MIN_NOISE, MAX_NOISE = 0.01, 1e6  # times the clip norm
+MAX_ROWS = 4096  # frames and augmented views of one person in a step
+MAX_SLOTS = 10_000  # of an identity head
+
 
 def check_request(request: RoundRequest, config: SiteConfig) -> None:
     """Check a request against the site's own caps, before anything is read or built for it.
@@ -47,11 +53,18 @@ def _about_privacy(plan: RoundPlan, caps: Caps) -> dict[str, bool]:
                 not caps.allows_training_without_privacy
             )
         }
+    rows = privacy.frames_per_subject * privacy.views_per_frame
     return {
         "privacy of frames (allows_frame_privacy)": (
             privacy.unit != "subject" and not caps.allows_frame_privacy
         ),
-        f"delta {privacy.delta:g} (max_delta)": privacy.delta > caps.max_delta,
+        f"delta {privacy.delta:g} (max_delta)": not MIN_DELTA <= privacy.delta <= caps.max_delta,
+        f"{privacy.steps_per_round} steps (max_steps_per_round)": (
+            privacy.steps_per_round > caps.max_steps_per_round
+        ),
+        "so little or so much noise": not MIN_NOISE <= privacy.noise_multiplier <= MAX_NOISE,
+        "so many rows of one person": rows > MAX_ROWS,
+        "so many identity slots": privacy.identity_slots > MAX_SLOTS,
         "counts in a private round": plan.weighting is Weighting.FRAMES,
         "a frozen identity head, which no plan brings along": privacy.identity_head == "frozen",
     }

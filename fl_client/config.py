@@ -24,6 +24,7 @@ class Caps(Settings):
     may_share_decoder: bool = False  # an MAE decoder can draw faces
     may_send_counts: bool = False  # numbers of labelled frames
     max_epsilon: float = Field(8.0, gt=0)  # of a person, over all time; consent may say less
+    max_steps_per_round: int = Field(1000, gt=0)  # of private rounds
     max_delta: float = Field(1e-5, gt=0, lt=1)
     allows_training_without_privacy: bool = False  # then no promise covers whoever takes part
     allows_frame_privacy: bool = False  # a promise about each frame is none about a person

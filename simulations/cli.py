@@ -28,6 +28,7 @@ from simulations.compare import write_table
 from simulations.experiment import run_experiment
 from simulations.faces.site import CACHE
 from simulations.mask.command import mask, mask_score
+from simulations.privacy_command import privacy
 from simulations.report.page import write_report
 from simulations.results import Results
 from simulations.scenario import Scenario, load_scenario
@@ -40,6 +41,7 @@ app = typer.Typer(
 app.add_typer(tradeoff.app)
 app.command()(mask)
 app.command("mask-score")(mask_score)
+app.command()(privacy)
 console = Console()
 EXIT_INTERRUPTED = 130
 LABELS = {"faces": "drawing people", "rounds": "training, rounds of all arms"}

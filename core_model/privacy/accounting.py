@@ -79,7 +79,10 @@ def prv_epsilon(spends: Iterable[Spend], delta: float) -> float:
 
     accountant = PRVAccountant()
     accountant.history = [(*kind, steps) for kind, steps in merged(spends)]
-    return max(0.0, float(accountant.get_epsilon(delta))) if accountant.history else 0.0
+    if not accountant.history:
+        return 0.0
+    with np.errstate(divide="ignore"):  # at rate 1 it takes the logarithm of zero, and means it
+        return max(0.0, float(accountant.get_epsilon(delta)))
 
 
 def report(spends: Iterable[Spend], delta: float) -> Report:

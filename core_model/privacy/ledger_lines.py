@@ -33,7 +33,7 @@ class Opening(Settings):
     format: Literal[1] = 1
     site: str
     key: Sha256  # SHA-256 of the key that hides names
-    previous: Literal["0" * 64] = FIRST
+    previous: str = Field(FIRST, pattern="^0{64}$")
 
 
 class Noise(Settings):

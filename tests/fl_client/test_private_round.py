@@ -37,7 +37,7 @@ SIMULATED = {"allows_simulation": True}
 
 def private_federation(root, folders, plan=PLAN, rounds=3, **changes):
     stages = (Stage(rounds=rounds, training=PRIVATE, privacy=plan),)
-    return write_federation(root, folders, stages=stages, demands=SIMULATED, **changes)
+    return write_federation(root, folders, **{"stages": stages, "demands": SIMULATED, **changes})
 
 
 def simulated(folder, **changes):
@@ -229,6 +229,11 @@ def test_people_trained_on_without_noise_are_in_no_private_round_after(tmp_path)
 REFUSED = {
     "a promise about frames": {"unit": "frame"},
     "a larger delta": {"delta": 1e-3},
+    "a delta that would use up every budget": {"delta": 1e-60},
+    "steps without end": {"steps_per_round": 10**9, "noise_multiplier": 1e5},
+    "hardly any noise": {"noise_multiplier": 1e-4},
+    "frames that fill the memory": {"frames_per_subject": 10**9},
+    "identity slots that fill the memory": {"identity_slots": 10**9},
     "an identity head that no plan brings along": {"identity_head": "frozen"},
 }
 
