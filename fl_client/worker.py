@@ -35,6 +35,7 @@ from fl_client.round import run_round
 from fl_client.site import Site, open_site
 
 _log = logging.getLogger(__name__)
+MAX_DETAIL = 300
 Run = Callable[[RoundRequest, Site], SiteUpdate]
 OnEntry = Callable[[Entry], None]
 
@@ -215,10 +216,15 @@ class _Page:
         return Entry(
             **running.model_dump(exclude={"num_bytes"}),
             outcome=outcome,
-            detail=detail,
+            detail=plain(detail),
             seconds=time.monotonic() - self._begun,
             num_bytes=self.num_bytes + sent,
         )
+
+
+def plain(text: str) -> str:
+    """Return a text that is safe to print: parts of it may be a stranger's."""
+    return "".join(c if c.isprintable() else "?" for c in text[:MAX_DETAIL])
 
 
 def keep_request(folder: Path, raw: bytes) -> Path:

@@ -146,6 +146,28 @@ def test_a_second_ctrl_c_gives_the_round_up(setting, tmp_path) -> None:
     assert not folder.consent.state().rounds
 
 
+ORPHAN = """
+import threading, time
+from fl_client import pinned_node
+threading.Thread(target=pinned_node._end_with_parent, daemon=True).start()
+print("up", flush=True)
+time.sleep(120)
+"""
+
+
+def test_the_supernode_ends_when_the_worker_is_killed() -> None:
+    """Nobody is left to stop it then: it sees that its input is closed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == b"up\n"
+    assert process.poll() is None
+    process.stdin.close()
+    assert process.wait(timeout=WAIT_S) == -signal.SIGTERM
+    process.stdout.close()
+
+
 PROBE = """
 import json, os, sys
 from pathlib import Path

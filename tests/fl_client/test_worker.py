@@ -145,6 +145,17 @@ def test_bytes_that_are_no_request_are_refused(setting) -> None:
             assert answer(socket, raw) is RefusalCode.REQUEST_DAMAGED
 
 
+def test_names_from_a_stranger_are_safe_to_print(setting) -> None:
+    folder, coordinator = setting
+    content = encode_request(coordinator.request("site-a"))
+    content["\x1b[2J"] = content["plan"]
+    with served(folder.config) as (_, socket):
+        assert answer(socket, write_records(content)) is RefusalCode.REQUEST_DAMAGED
+    (entry,) = diary_of(folder)
+    assert "[2J" in entry.detail
+    assert "\x1b" not in entry.detail
+
+
 def test_what_is_larger_than_the_caps_is_read_no_further(setting) -> None:
     folder, _ = setting
     with_caps(folder, "max_weights = 1000")
