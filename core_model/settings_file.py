@@ -28,7 +28,11 @@ def load_settings(path: Path, kind: type[Kind]) -> Kind:
     except tomllib.TOMLDecodeError as e:
         raise SettingsError(f"{path}: not TOML: {e}") from e
     except ValidationError as e:
-        lines = [
-            f"{path}: {'.'.join(map(str, p['loc'])) or 'file'}: {p['msg']}" for p in e.errors()
-        ]
-        raise SettingsError("\n".join(lines)) from e
+        raise SettingsError(explain(path, e)) from e
+
+
+def explain(path: Path, error: ValidationError) -> str:
+    """Say what is wrong with a settings file: a line for each field."""
+    return "\n".join(
+        f"{path}: {'.'.join(map(str, p['loc'])) or 'file'}: {p['msg']}" for p in error.errors()
+    )

@@ -14,9 +14,10 @@ from core_model.protocol.messages import (
     Weighting,
     digest,
 )
-from core_model.schema import ParameterSchema, SchemaError
+from core_model.schema import Arrays, ParameterSchema, SchemaError
 from fl_server.config import Demands, EnrolledSite
 from fl_server.errors import UpdateRefusedError
+from fl_server.norms import change_norm
 
 MAX_FRAMES = 10_000_000
 _CODES = {
@@ -36,8 +37,11 @@ def admit(
     schema: ParameterSchema,
     demands: Demands,
     seen: Seen | None,
+    model_in: Arrays,
 ) -> tuple[Attestation, Seen]:
     """Check an update of ``site`` for ``plan``; return its attestation and what to remember.
+
+    ``model_in`` holds the weights that the plan names.
 
     The caller has found ``site`` among the enrolled ones. What no check here can prove is that the
     site trained on what its manifest says: that takes an audit at the site.
@@ -53,11 +57,22 @@ def admit(
         schema.check(update.arrays)
     except SchemaError as e:
         raise UpdateRefusedError(RefusalCode.WRONG_WEIGHTS, str(e)) from e
-    # (3) signed by the site, about this round and these bytes, on a consent log that only grew
+    # (3) no further from the model that came in than the plan allows
+    _check_norm(update, plan, model_in)
+    # (4) signed by the site, about this round and these bytes, on a consent log that only grew
     attestation, now_seen = _check_attestation(update, plan, site, demands, seen)
-    # (4) for AUs that the site is enrolled for, and counted as asked
+    # (5) for AUs that the site is enrolled for, and counted as asked
     _check_labels(update, plan, site, attestation)
     return attestation, now_seen
+
+
+def _check_norm(update: SiteUpdate, plan: RoundPlan, model_in: Arrays) -> None:
+    if plan.max_update_norm is None:
+        return
+    norm = change_norm(model_in, update.arrays)
+    if not norm <= plan.max_update_norm:
+        detail = f"the change has norm {norm:.4g}, the plan allows {plan.max_update_norm:g}"
+        raise UpdateRefusedError(RefusalCode.TOO_LARGE, detail)
 
 
 def _check_attestation(

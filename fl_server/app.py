@@ -13,6 +13,7 @@ from pathlib import Path
 from flwr.app import ArrayRecord, Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
+from consent.keys import SigningKey
 from core_model.protocol.messages import RefusalCode, SiteUpdate
 from core_model.protocol.records import (
     RecordError,
@@ -23,12 +24,18 @@ from core_model.protocol.records import (
 )
 from fl_server.config import load_federation
 from fl_server.coordinator import Coordinator
+from fl_server.folder import ServerFolder
+from fl_server.round_log import RoundLog
 from fl_server.round_state import RoundSummary
+from fl_server.rounds_log_file import log_to
+from fl_server.run_lock import hold
+from fl_server.suspensions import Suspensions
 
 QUERY_SITE = "query.site"
 UNREACHED = {3, 4, 5}  # Flower's codes of a message or reply that is gone, and of a lost node
-QUERY_TIMEOUT_S = 30.0
+QUERY_TIMEOUT_S = 120.0  # a busy machine takes long to start a process
 POLL_S = 0.5
+LOCK_TIMEOUT_S = 120.0  # for the process of an earlier start to end
 Nodes = dict[int, str]
 """Which site each node says it works for."""
 
@@ -40,9 +47,22 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Run the federation that the run configuration names: ``federation='/path/to/file.toml'``."""
-    config = load_federation(Path(str(context.run_config["federation"])))
-    coordinator = Coordinator(config)
-    drive(grid, coordinator)
+    path = Path(str(context.run_config["federation"]))
+    with log_to(ServerFolder(path.parent)):
+        run_federation(grid, path)
+
+
+def run_federation(grid: Grid, path: Path) -> None:
+    """Run all rounds that are left, and log each; no other process may be at it."""
+    config, folder = load_federation(path), ServerFolder(path.parent)
+    with hold(config.output / "run.lock", LOCK_TIMEOUT_S):
+        coordinator = Coordinator(config, Suspensions(path))
+        if not folder.log_key.exists():  # a simulation
+            drive(grid, coordinator)
+            return
+        log = RoundLog(folder.round_log, SigningKey.load(folder.log_key))
+        log.catch_up(config.run_id, coordinator.summaries)
+        drive(grid, coordinator, lambda _: log.catch_up(config.run_id, coordinator.summaries))
 
 
 def drive(grid: Grid, coordinator: Coordinator, on_round: OnRound = lambda _: None) -> None:

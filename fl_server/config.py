@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from consent.errors import MalformedError
 from consent.keys import VerifierKey
 from core_model.action_units import check_aus
 from core_model.config import Settings, TrainingConfig
 from core_model.protocol.messages import Weighting
-from core_model.settings_file import load_settings
+from core_model.settings_file import SettingsError, explain, load_settings
+
+HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
 
 class EnrolledSite(Settings):
@@ -22,6 +25,8 @@ class EnrolledSite(Settings):
     log_key: str  # C2SP verifier key of the site's consent log
     labelled_aus: tuple[int, ...] = ()  # AUs that the site may train; none: pretraining only
     weight: float = Field(1.0, gt=0, le=1000)  # public share in the average
+    node_key: str | None = None  # public key of its SuperNode, OpenSSH; none: cannot connect
+    suspended: bool = False  # enrolled, but nothing from it counts
 
     @field_validator("key", "log_key")
     @classmethod
@@ -45,6 +50,7 @@ class Stage(Settings):
     training: TrainingConfig
     server_momentum: float = Field(0.0, ge=0, lt=1)  # 0: the plain mean (docs/adr/0009)
     server_learning_rate: float = Field(1.0, gt=0, le=2)  # share of the server's step
+    max_update_norm: float | None = Field(None, gt=0)  # L2, of a site's change in one round
 
     @property
     def has_velocity(self) -> bool:
@@ -63,8 +69,36 @@ class Demands(Settings):
     )  # of a site, in all
 
 
-class FederationConfig(Settings):
-    """A whole federation. Paths are relative to the file."""
+class LinkConfig(Settings):
+    """Where the programs of the server listen. Only ``listen`` is for others than this machine."""
+
+    address: HostPort = "localhost:9443"  # what sites connect to; the certificate is of this host
+    listen: HostPort = "0.0.0.0:9443"  # of the proxy that lets fleet calls through and no others
+    superlink_port: int = Field(9092, gt=0, lt=65536)  # on loopback, behind the proxy
+    health_port: int = Field(9444, gt=0, lt=65536)  # on loopback: grpc's standard health service
+    metrics_port: int = Field(9445, gt=0, lt=65536)  # on loopback: for Prometheus
+
+    @model_validator(mode="after")
+    def _agree(self) -> LinkConfig:
+        ports = [
+            split_address(self.listen)[1],
+            self.superlink_port,
+            self.health_port,
+            self.metrics_port,
+        ]
+        if len(set(ports)) != len(ports):
+            raise ValueError(f"four different ports are needed, got {ports}")
+        return self
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port; an IPv6 address loses its brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+class FederationDraft(Settings):
+    """A federation that sites can still be enrolled in. Paths are relative to the file."""
 
     run_id: str = Field(pattern="^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")  # sites refuse dots in front
     seed: int = Field(0, ge=0)  # of all local training
@@ -72,11 +106,13 @@ class FederationConfig(Settings):
     initial: Path  # checkpoint that the first round starts from
     output: Path  # folder for checkpoints and the record of rounds
     stages: tuple[Stage, ...] = Field(min_length=1)
-    sites: tuple[EnrolledSite, ...] = Field(min_length=1)
+    sites: tuple[EnrolledSite, ...] = ()  # and those in sites/, from omote-server enroll
     weighting: Weighting = Weighting.SITE
     quorum: int = Field(1, ge=1)  # sites; with fewer the weights stay as they are
+    quorum_subjects: int = Field(1, ge=1)  # people, as far as sites vouch for min_subjects each
     min_subjects: int = Field(1, ge=1)  # people that a site must have in a round
     demands: Demands = Demands()
+    link: LinkConfig = LinkConfig()
     timeout_s: float = Field(3600.0, gt=0)  # for one round
     join_timeout_s: float = Field(120.0, ge=0)  # for all sites to appear; later ones join then
 
@@ -86,7 +122,7 @@ class FederationConfig(Settings):
         return check_aus(aus)
 
     @model_validator(mode="after")
-    def _agree(self) -> FederationConfig:
+    def _agree(self) -> FederationDraft:
         ids = [s.site_id for s in self.sites]
         if len(set(ids)) != len(ids):
             raise ValueError("sites: two sites have the same site_id")
@@ -98,19 +134,81 @@ class FederationConfig(Settings):
                 raise ValueError(
                     f"sites: {site.site_id} labels {sorted(extra)}, not in action_units"
                 )
-        if self.quorum > len(self.sites):
-            raise ValueError(f"quorum: {self.quorum} sites can never answer, {len(ids)} enrolled")
+        return self
+
+
+class FederationConfig(FederationDraft):
+    """A whole federation: enough sites are enrolled for its quorum."""
+
+    @model_validator(mode="after")
+    def _can_start(self) -> FederationConfig:
+        num = sum(not s.suspended for s in self.sites)
+        if not num:
+            raise ValueError("sites: none takes part; enrol one with: omote-server enroll")
+        if self.quorum > num:
+            raise ValueError(f"quorum: {self.quorum} sites can never answer, {num} enrolled")
+        if self.quorum_subjects > num * self.min_subjects:
+            raise ValueError(
+                f"quorum_subjects: {num} sites vouch for {self.min_subjects} people each, which "
+                f"never makes {self.quorum_subjects}; raise min_subjects"
+            )
         return self
 
 
 def load_federation(path: Path) -> FederationConfig:
-    """Read federation.toml.
+    """Read federation.toml and the sites that were enrolled beside it.
 
     Raises:
-        SettingsError: The file is missing or not right. Names file and field.
+        SettingsError: A file is missing or not right. Names file and field.
     """
-    config = load_settings(path, FederationConfig)
+    return _load(path, FederationConfig)
+
+
+def load_draft(path: Path) -> FederationDraft:
+    """Read the same while there may be too few sites to start.
+
+    Raises:
+        SettingsError: A file is missing or not right. Names file and field.
+    """
+    return _load(path, FederationDraft)
+
+
+Draft = TypeVar("Draft", bound=FederationDraft)
+
+
+def sites_folder(path: Path) -> Path:
+    """Return where the sites of a federation.toml are enrolled: one file each."""
+    return path.resolve().parent / "sites"
+
+
+def suspended_sites(path: Path) -> frozenset[str]:
+    """Return the sites that are suspended now. Read anew at every admission.
+
+    Raises:
+        SettingsError: A file is not right.
+    """
+    return frozenset(s.site_id for s in load_draft(path).sites if s.suspended)
+
+
+def enrolled_sites(path: Path) -> tuple[EnrolledSite, ...]:
+    """Return the sites that were enrolled beside a federation.toml, in order of their names.
+
+    Raises:
+        SettingsError: A file is not right.
+    """
+    files = sorted(sites_folder(path).glob("*.toml"))
+    return tuple(load_settings(file, EnrolledSite) for file in files)
+
+
+def _load(path: Path, kind: type[Draft]) -> Draft:
+    draft = load_settings(path, FederationDraft)
     root = path.resolve().parent
-    return config.model_copy(
-        update={"initial": root / config.initial, "output": root / config.output}
-    )
+    changes = {
+        "sites": (*draft.sites, *enrolled_sites(path)),
+        "initial": root / draft.initial,
+        "output": root / draft.output,
+    }
+    try:
+        return kind.model_validate({**dict(draft), **changes})
+    except ValidationError as e:
+        raise SettingsError(explain(path, e)) from e

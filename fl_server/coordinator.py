@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 import time
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from consent.attestation import Attestation
@@ -21,7 +23,9 @@ from core_model.schema import Arrays, ParameterSchema
 from fl_server.admission import admit
 from fl_server.aggregation import Aggregator
 from fl_server.config import EnrolledSite, FederationConfig, Stage
+from fl_server.digests import config_digest, plan_digest
 from fl_server.errors import UpdateRefusedError
+from fl_server.kept_attestations import keep_attestations
 from fl_server.momentum import advance, forget_velocity, load_velocity, save_velocity
 from fl_server.round_state import RoundSummary, load_state, save_state
 
@@ -36,9 +40,19 @@ class Coordinator:
         ValueError: The output folder is of another run.
     """
 
-    def __init__(self, config: FederationConfig) -> None:
+    def __init__(
+        self, config: FederationConfig, suspended: Callable[[], Collection[str]] | None = None
+    ) -> None:
+        """Open a run.
+
+        Args:
+            config: The federation.
+            suspended: Tells which sites are suspended now; if not given, those of ``config``.
+        """
         self.config = config
         self._sites = {s.site_id: s for s in config.sites}
+        at_start = frozenset(s.site_id for s in config.sites if s.suspended)
+        self._suspended = suspended or (lambda: at_start)
         state = load_state(config.output, config.run_id)
         path = config.initial if state.round == 0 else _checkpoint(config, state.round)
         self.arrays, self._manifest = load_checkpoint(path)
@@ -80,8 +94,12 @@ class Coordinator:
 
     def asked_sites(self) -> list[str]:
         """Return the sites that the running round is for."""
-        everyone = self.stage.training.purpose == "pretraining"
-        return [s.site_id for s in self.config.sites if everyone or s.labelled_aus]
+        everyone, suspended = self.stage.training.purpose == "pretraining", self._suspended()
+        return [
+            s.site_id
+            for s in self.config.sites
+            if s.site_id not in suspended and (everyone or s.labelled_aus)
+        ]
 
     def request(self, site_id: str) -> RoundRequest:
         """Return what to ask one site."""
@@ -104,7 +122,9 @@ class Coordinator:
             min_subjects=self.config.min_subjects,
             tree_size=seen.tree_head.size if seen else 0,
             previous=seen.digest if seen else None,
+            max_update_norm=stage.max_update_norm,
         )
+        self._plan = plan_digest(plan)
         return RoundRequest(plan, arrays)
 
     def answer(self, site_id: str, update: SiteUpdate) -> None:
@@ -130,7 +150,9 @@ class Coordinator:
 
         With fewer sites than the quorum the weights stay as they are, and the summary says so.
         """
-        has_quorum = len(self._admitted) >= self.config.quorum
+        # Each site vouches for so many people and no more is known of any: counts are data too.
+        num, people = len(self._admitted), len(self._admitted) * self.config.min_subjects
+        has_quorum = num >= self.config.quorum and people >= self.config.quorum_subjects
         if has_quorum:
             self.arrays = self.arrays | self._advance()
         summary = RoundSummary(
@@ -138,6 +160,11 @@ class Coordinator:
             purpose=self.stage.training.purpose,
             admitted=tuple(sorted(self._admitted)),
             attestations={s: self._seen[s].digest for s in sorted(self._admitted)},
+            updates=dict(sorted(self._updates.items())),
+            tree_heads={s: _head_line(self._seen[s]) for s in sorted(self._admitted)},
+            plan=self._plan,
+            config=config_digest(self.config),
+            ended_at=int(time.time()),
             refused=dict(sorted(self._refused.items())),
             has_quorum=has_quorum,
             weights=tuple(p.name for p in self.schema.parameters),
@@ -156,22 +183,33 @@ class Coordinator:
         self._received: dict[str, int] = {}
         self._seen: dict[str, Seen] = {}
         self._nonces: dict[str, str] = {}
+        self._updates: dict[str, str] = {}
+        self._envelopes: dict[str, bytes] = {}
+        self._plan = ""
         self._started = time.monotonic()
         if self._state.round == self._locate()[1]:
             self._velocity = {}  # of the stage before, which learned something else
         if not self.is_done:
             self._aggregator = Aggregator(self.schema, self.config.action_units)
-            self._model_in = digest({p.name: self.arrays[p.name] for p in self.schema.parameters})
+            self._model_in: str = digest(
+                {p.name: self.arrays[p.name] for p in self.schema.parameters}
+            )
 
     def _admit(self, site_id: str, update: SiteUpdate) -> None:
         site = self._sites.get(site_id)
         if site is None or site_id not in self._nonces:
             raise UpdateRefusedError(RefusalCode.NOT_ENROLLED, "this site was not asked")
+        if site_id in self._suspended():
+            raise UpdateRefusedError(RefusalCode.SUSPENDED, "the operator suspended this site")
         if site_id in self._admitted:
             raise UpdateRefusedError(RefusalCode.ANSWERED_TWICE, "this site has answered")
         plan = self.request(site_id).plan
         demands, seen = self.config.demands, self._state.seen(site_id)
-        attestation, now_seen = admit(update, plan, site, self.schema, demands, seen)
+        attestation, now_seen = admit(update, plan, site, self.schema, demands, seen, self.arrays)
+        if attestation.update in self._admitted_before():
+            raise UpdateRefusedError(
+                RefusalCode.REPLAYED, "these very weights were admitted before"
+            )
         weight, row_weights = self._weights(site, attestation)
         try:
             self._aggregator.fold(update.arrays, weight, row_weights)
@@ -180,6 +218,11 @@ class Coordinator:
         self._admitted.add(site_id)
         self._refused.pop(site_id, None)
         self._seen[site_id] = now_seen
+        self._updates[site_id] = attestation.update
+        self._envelopes[site_id] = update.attestation
+
+    def _admitted_before(self) -> set[str]:
+        return {u for s in self._state.summaries for u in s.updates.values()}
 
     def _weights(
         self, site: EnrolledSite, attestation: Attestation
@@ -238,10 +281,15 @@ class Coordinator:
         )
         save_checkpoint(_checkpoint(self.config, self.round), self.arrays, manifest)
         save_velocity(self.config.output, self.round, self._velocity)
+        keep_attestations(self.config.output, self.round, self._envelopes)
         self._manifest = manifest
         self._state = self._state.after(summary, self._seen)
         save_state(self.config.output, self._state)
         forget_velocity(self.config.output, self._state.round - 1)
+
+
+def _head_line(seen: Seen) -> str:
+    return f"{seen.tree_head.size} {base64.b64encode(seen.tree_head.root).decode()}"
 
 
 def _checkpoint(config: FederationConfig, number: int) -> Path:

@@ -2,6 +2,8 @@
 
 * ServerError
   * UpdateRefusedError       an update failed a check and is left out; has a ``code``
+  * RoundLogError            the log of rounds is not what was signed
+  * StartError               the server cannot be set up, started or reached
 """
 
 from __future__ import annotations
@@ -19,3 +21,11 @@ class UpdateRefusedError(ServerError):
     def __init__(self, code: RefusalCode, detail: str) -> None:
         super().__init__(f"{code.name}: {detail}")
         self.code = code
+
+
+class RoundLogError(ServerError):
+    """The log of rounds, or what it names, is not what was signed."""
+
+
+class StartError(ServerError):
+    """The server cannot be set up, started or reached. Says what to do."""

@@ -24,6 +24,13 @@ class RoundSummary(Settings):
     purpose: Purpose
     admitted: tuple[str, ...]
     attestations: dict[str, str]  # digest of the one that was admitted from each site
+    updates: dict[str, str] = Field(
+        default_factory=dict
+    )  # digest of the weights that were admitted from each site
+    tree_heads: dict[str, str] = Field(default_factory=dict)  # size and root of consent logs
+    plan: str = ""  # digest of what was asked of all sites
+    config: str = ""  # digest of the federation's settings
+    ended_at: int = 0  # unix seconds
     refused: dict[str, RefusalCode]
     has_quorum: bool  # if not, the weights stayed as they were
     weights: tuple[str, ...]  # names that crossed the wire

@@ -42,6 +42,7 @@ class RoundPlan(Settings):
     min_subjects: int = Field(1, ge=1)  # fewer people at a site: no update
     tree_size: int = Field(0, ge=0)  # of the site's consent log when the server last saw it
     previous: str | None = Field(None, pattern="^[0-9a-f]{64}$")  # its attestation admitted last
+    max_update_norm: float | None = Field(None, gt=0)  # L2, of the change from model_in; None: any
 
     @property
     def purpose(self) -> Purpose:
@@ -103,6 +104,9 @@ class RefusalCode(enum.IntEnum):
     BROKEN_CHAIN = 309  # the attestation does not follow the one admitted before
     WRONG_RULES = 310  # policy or software are not those that were agreed
     WRONG_EPSILON = 311  # less noise than stated, or beyond the budget
+    SUSPENDED = 312  # enrolled, but the operator counts nothing from this site for now
+    TOO_LARGE = 313  # the change from model_in is beyond max_update_norm
+    REPLAYED = 314  # an update with these bytes was admitted in an earlier round
     NO_ANSWER = 399
 
 

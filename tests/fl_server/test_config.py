@@ -6,8 +6,9 @@ from typer.testing import CliRunner
 
 from core_model.protocol.messages import RefusalCode
 from core_model.settings_file import SettingsError
-from fl_server.cli import EXPLAINED, app
+from fl_server.cli import app
 from fl_server.config import load_federation
+from fl_server.refusals import EXPLAINED
 from simulations.loop import run_plain
 from simulations.toml_text import to_toml
 from tests.federation import write_federation, write_sites

@@ -1,0 +1,45 @@
+"""What admitted sites signed, kept beside the rounds so that anyone can check them later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from consent.attestation import open_attestation
+from consent.errors import ConsentError
+from consent.keys import VerifierKey
+from fl_server.errors import RoundLogError
+
+
+def keep_attestations(output: Path, number: int, envelopes: Mapping[str, bytes]) -> None:
+    """Write the envelopes of one round; call it before the round counts as finished."""
+    for site_id, envelope in envelopes.items():
+        path = _path(output, number, site_id)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft = path.with_name(f"{path.name}.draft")
+        draft.write_bytes(envelope)
+        draft.replace(path)
+
+
+def check_kept(output: Path, number: int, site_id: str, digest: str, key: VerifierKey) -> None:
+    """Check that the attestation kept of a site and round is the one that ``digest`` names.
+
+    Raises:
+        RoundLogError: It is missing, another one, or not signed by the site.
+    """
+    path = _path(output, number, site_id)
+    try:
+        opened = open_attestation(path.read_bytes(), key)
+    except OSError as e:
+        raise RoundLogError(f"{path}: cannot be read ({e.strerror})") from e
+    except ConsentError as e:
+        raise RoundLogError(f"{path}: {e}") from e
+    if opened.digest != digest or (opened.attestation.site, opened.attestation.round) != (
+        site_id,
+        number,
+    ):
+        raise RoundLogError(f"{path}: not the attestation that the round log names")
+
+
+def _path(output: Path, number: int, site_id: str) -> Path:
+    return output / "attestations" / f"{number:04d}" / f"{site_id}.json"

@@ -1,0 +1,295 @@
+"""A real server with TLS and keys on, three real sites, and every kind of site that cheats."""
+
+import json
+import shutil
+import socket
+import ssl
+import threading
+import time
+import urllib.request
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from pathlib import Path
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from flwr.proto.fleet_pb2 import ActivateNodeRequest
+from flwr.supercore.primitives.asymmetric import public_key_to_bytes
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from typer.testing import CliRunner
+
+from consent.model import Purpose
+from core_model.protocol.enrolment import Invitation, read_json
+from core_model.protocol.messages import RefusalCode
+from core_model.protocol.records import decode_request, encode_site_id, encode_update
+from fl_client.config import load_site_config
+from fl_client.node import Node
+from fl_client.node_folder import NodeFolder
+from fl_client.round import run_round
+from fl_client.site import open_site
+from fl_server.certificates import make_authority
+from fl_server.cli import app
+from fl_server.config import load_federation, split_address
+from fl_server.round_state import load_state
+from simulations.dishonest import hide_withdrawal, send_identity_head, sign_again
+from simulations.sites import write_site
+from tests.federation import write_faces
+from tests.fl_client.serving import served
+from tests.integration.rogue_node import RogueNode, fleet_client
+from tests.integration.server_folder import (
+    make_server,
+    node_key,
+    started,
+    told,
+    wait_for_round,
+)
+
+HONEST = ("site-a", "site-b", "site-c")
+ROUNDS = 5
+MAX_NORM = 3.0
+run = CliRunner()
+torch_at_once = threading.Lock()
+
+
+class Cheat:
+    """A site that has all keys and answers as it likes; remembers what it sent when it was honest."""
+
+    def __init__(self, folder) -> None:
+        self.folder = folder
+        self.site = open_site(folder.config)
+        self.sent = []
+
+    def reply(self, message):
+        if message.metadata.message_type.startswith("query"):
+            return encode_site_id(self.site.site_id)
+        with torch_at_once:
+            return encode_update(self.answer(decode_request(message.content)))
+
+    def answer(self, request):
+        self.sent.append(run_round(request, self.site))
+        return self.sent[-1]
+
+
+class Replays(Cheat):
+    """Sends the update of round 1 again: as it was signed, then signed anew."""
+
+    def answer(self, request):
+        update = super().answer(request)
+        if request.plan.round == 2:
+            return self.sent[0]
+        return sign_again(update, self.sent[0].arrays, self.site.key)
+
+
+class SendsIdentityHead(Cheat):
+    def answer(self, request):
+        return send_identity_head(request, self.site)
+
+
+class HidesWithdrawal(Cheat):
+    """After round 1 a person withdraws, and the site goes on with the log from before."""
+
+    def answer(self, request):
+        before = self.folder.folder / "before"
+        if request.plan.round == 1:
+            shutil.copytree(self.folder.folder / "consent", before)
+            return super().answer(request)
+        if request.plan.round == 2:
+            self.folder.withdraw("site-hides-p0", [Purpose.FINETUNING])
+        return hide_withdrawal(request, self.site, before)
+
+
+class SendsNaN(Cheat):
+    def answer(self, request):
+        update = super().answer(request)
+        arrays = {name: array.copy() for name, array in update.arrays.items()}
+        next(iter(arrays.values())).reshape(-1)[0] = np.nan
+        return sign_again(update, arrays, self.site.key)
+
+
+class Scales(Cheat):
+    def answer(self, request):
+        update = super().answer(request)
+        arrays = {
+            name: request.arrays[name] + 100 * (array - request.arrays[name])
+            for name, array in update.arrays.items()
+        }
+        return sign_again(update, arrays, self.site.key)
+
+
+CHEATS = {
+    "site-replays": Replays,
+    "site-leaks": SendsIdentityHead,
+    "site-hides": HidesWithdrawal,
+    "site-nan": SendsNaN,
+    "site-scales": Scales,
+}
+WANTED = {
+    "site-replays": [None, "WRONG_ROUND", "REPLAYED", "REPLAYED", "REPLAYED"],
+    "site-leaks": ["WRONG_WEIGHTS"] * 5,
+    "site-hides": [None] + ["LOG_NOT_GROWN"] * 4,
+    "site-nan": ["WRONG_WEIGHTS"] * 5,
+    "site-scales": ["TOO_LARGE"] * 5,
+}
+
+
+@pytest.mark.slow
+@pytest.mark.deployment
+def test_five_rounds_with_real_sites_and_every_cheat(tmp_path) -> None:
+    sites, keys = write_all(tmp_path)
+    nodes = {s: NodeFolder(load_site_config(sites[s].config).node) for s in HONEST}
+    public = {s: node.make_key() for s, node in nodes.items()}
+    public |= {s: pair[1] for s, pair in keys.items()}
+    server = make_server(tmp_path / "server", sites, public, ROUNDS, MAX_NORM)
+    config = load_federation(server.federation)
+    for site_id, node in nodes.items():
+        node.join(read_json(sites[site_id].folder / "invitation.json", Invitation))
+    cheats = {s: cheat(sites[s]) for s, cheat in CHEATS.items()}
+    with ExitStack() as stack:
+        process = stack.enter_context(started(server, "--log-format", "json"))
+        for site_id in HONEST:
+            _, socket_path = stack.enter_context(served(sites[site_id].config))
+            node = Node(nodes[site_id], socket_path)
+            stack.callback(node.stop)
+        rogues = {
+            s: RogueNode(config.link.address, server.ca, keys[s][0], cheats[s].reply)
+            for s in CHEATS
+        }
+        for rogue in rogues.values():
+            stack.callback(rogue.stop)
+        wait_for_round(server, 1, process)
+        strangers_get_nowhere(server, config)
+        wait_for_round(server, 3, process)
+        operators_tools_tell_what_happened(server, config)
+        nothing_of_an_update_is_on_the_disk(server, cheats["site-replays"].sent[0])
+        assert process.wait(timeout=300) == 0, told(server)
+        assert {s: r.faults for s, r in rogues.items()} == {s: [] for s in CHEATS}
+    check_rounds(server, config)
+    nothing_of_an_update_is_on_the_disk(server, cheats["site-replays"].sent[0])
+
+
+def write_all(root):
+    aus = dict(zip((*HONEST, *CHEATS), [(1, 2), (2, 4), (1, 4), *[(1, 2, 4)] * 5], strict=True))
+    sites = {}
+    for site_id, labelled in aus.items():
+        folder = root / site_id
+        listing = write_faces(folder / "data", site_id, labelled)
+        sites[site_id] = write_site(folder, site_id, [listing], labelled_aus=labelled, seed=0)
+    return sites, {s: node_key() for s in CHEATS}
+
+
+def check_rounds(server, config):
+    summaries = load_state(config.output, config.run_id).summaries
+    assert len(summaries) == ROUNDS
+    for number, summary in enumerate(summaries):
+        refused = {s: codes[number] for s, codes in WANTED.items() if codes[number]}
+        assert {s: c.name for s, c in summary.refused.items()} == refused
+        assert set(HONEST) <= set(summary.admitted)
+    events = [json.loads(line) for line in (server.root / "said.txt").read_text().splitlines()]
+    assert [e["event"] for e in events if e["event"] != "refused"] == [
+        "started", *["round_finished"] * ROUNDS, "finished",
+    ]  # fmt: skip
+    assert sum(e["event"] == "refused" for e in events) == sum(len(s.refused) for s in summaries)
+    key = read_json(server.root.parent / "site-a" / "invitation.json", Invitation).server_key
+    verified = run.invoke(
+        app,
+        ["log", "verify", str(server.round_log), "--key", key, "--federation", str(server.root)],
+    )
+    attestations = sum(len(s.admitted) for s in summaries)
+    assert f"Right: 5 rounds signed by pilot/round-log, {attestations} attest" in verified.output
+
+
+def strangers_get_nowhere(server, config):
+    """A node whose key was never enrolled, one with another CA, and calls that only operators make."""
+    key, _ = node_key()
+    with pytest.raises(httpx.HTTPStatusError) as refused:
+        fleet_client(config.link.address, server.ca, key).ActivateNode(
+            ActivateNodeRequest(
+                public_key=public_key_to_bytes(key.public_key()), heartbeat_interval=30
+            )
+        )
+    assert refused.value.response.status_code in (401, 412)
+    other = server.root.parent / "other-ca.pem"
+    other.write_bytes(make_authority("other", datetime.now(UTC)).certificate_pem())
+    with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
+        fleet_client(config.link.address, other, key).ActivateNode(ActivateNodeRequest())
+    for line in FORBIDDEN:
+        assert ask(server, config, line).startswith(b"HTTP/1.1 404 "), line
+    assert b"date:" in ask(server, config, "HEAD / HTTP/1.1").lower()  # sites compare clocks
+    seen = (server.logs / "superlink.log").read_text()
+    assert "/v1/runtime/x" not in seen
+    assert "register-node HTTP" in seen  # the operator's own calls are there: the log tells
+    assert seen.count("/v1/control/start-run") == 1
+    assert "/v1/fleet/register-node" not in seen
+    host, _ = split_address(config.link.listen)
+    assert listeners(config.link.superlink_port) == {"0100007F"}  # 127.0.0.1, least byte first
+
+
+FORBIDDEN = [
+    "POST /v1/control/start-run HTTP/1.1",
+    "POST /v1/control/list-nodes HTTP/1.1",
+    "POST /v1/runtime/x HTTP/1.1",
+    "POST /v1/fleet/register-node HTTP/1.1",
+    "POST /v1/fleet/unregister-node HTTP/1.1",
+    "POST /v1/fleet/../control/start-run HTTP/1.1",
+    "POST /v1/fleet/get-run/../../control/start-run HTTP/1.1",
+    "POST /v1/fleet/%2e%2e/control/start-run HTTP/1.1",
+    "POST //v1/control/start-run HTTP/1.1",
+    "POST /v1/fleet/get-run;/../../control/start-run HTTP/1.1",
+    "POST https://localhost/v1/control/start-run HTTP/1.1",
+    "GET /v1/fleet/get-run HTTP/1.1",
+    "GET /docs HTTP/1.1",
+    "GET /openapi.json HTTP/1.1",
+    "GET / HTTP/1.1",
+]
+
+
+def ask(server, config, line):
+    """Send one request as it is written, which no library would; return the answer's beginning."""
+    host, port = split_address(config.link.address)
+    context = ssl.create_default_context(cafile=str(server.ca))
+    with (
+        socket.create_connection((host, port), 10) as plain,
+        context.wrap_socket(plain, server_hostname=host) as secure,
+    ):
+        lines = [line, "Host: localhost", "Content-Length: 0", "Connection: close", "", ""]
+        secure.sendall("\r\n".join(lines).encode())
+        return secure.recv(4096)
+
+
+def listeners(port):
+    """Return the addresses at which somebody listens on a port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {
+        r[1].split(":")[0] for r in rows if r[3] == "0A" and int(r[1].split(":")[1], 16) == port
+    }
+
+
+def operators_tools_tell_what_happened(server, config):
+    url = f"http://127.0.0.1:{config.link.metrics_port}/metrics"
+    end = time.monotonic() + 10  # the state is looked at twice a second
+    metrics = ""
+    while "omote_rounds_total 3" not in metrics and time.monotonic() < end:
+        metrics = urllib.request.urlopen(url, timeout=10).read().decode()
+        time.sleep(0.2)
+    assert 'omote_updates_refused_total{code="TOO_LARGE",site="site-scales"} ' in metrics
+    assert 'omote_updates_admitted_total{site="site-a"} ' in metrics
+    assert 'omote_program_up{program="proxy"} 1.0' in metrics
+    with grpc.insecure_channel(f"127.0.0.1:{config.link.health_port}") as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
+    shown = run.invoke(app, ["status", str(server.root)]).output
+    assert ", well" in shown
+    assert "site-nan: in no round yet; refused" in shown
+    assert RefusalCode.TOO_LARGE.name in shown
+
+
+def nothing_of_an_update_is_on_the_disk(server, update):
+    """The bytes of one site's weights, which the server alone saw, are in no file of it."""
+    pieces = [a.tobytes()[:32] for a in update.arrays.values() if a.size >= 8 and np.any(a)]
+    assert len(pieces) > 10
+    for path in server.root.rglob("*"):
+        if path.is_file() and path.stat().st_size:
+            data = path.read_bytes()
+            assert not [p for p in pieces if p in data], path
