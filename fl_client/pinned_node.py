@@ -146,7 +146,8 @@ def main() -> None:
 
 def _end_with_parent() -> None:
     """End, with all that was started from here, when the worker does: it holds our input open."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1024):  # not sys.stdin.read: it holds a lock at the end
+        pass
     os.killpg(0, signal.SIGTERM)
 
 
