@@ -23,7 +23,7 @@ from fl_server.coordinator import Coordinator
 from tests.federation import write_federation, write_sites
 from tests.fl_client.serving import served
 
-WAIT_S = 120.0
+WAIT_S = 240.0
 CLI = [sys.executable, "-m", "fl_client.cli"]
 
 
@@ -70,7 +70,7 @@ def ask_in_process(socket, raw, place):
     request.write_bytes(raw)
     code = (
         "import sys; from pathlib import Path; from fl_client.socket_client import ask_round; "
-        "raw = ask_round(Path(sys.argv[1]), Path(sys.argv[2]).read_bytes(), 120.0); "
+        "raw = ask_round(Path(sys.argv[1]), Path(sys.argv[2]).read_bytes(), 240.0); "
         "sys.stdout.buffer.write(raw)"
     )
     return subprocess.Popen(
@@ -121,7 +121,7 @@ def test_ctrl_c_finishes_the_round_and_a_second_worker_is_refused(setting, tmp_p
             check=False, capture_output=True, text=True,
         )  # fmt: skip
         assert (second.returncode, "runs already" in second.stderr) == (1, True), second.stderr
-        asking = ask_in_process(socket, request_for(coordinator, 500), tmp_path)
+        asking = ask_in_process(socket, request_for(coordinator, 50), tmp_path)
         wait_until((folder.folder / "state" / "round.open").exists)
         process.send_signal(signal.SIGINT)
         answer, _ = asking.communicate(timeout=WAIT_S)
