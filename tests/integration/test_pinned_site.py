@@ -82,8 +82,8 @@ def test_a_site_runs_the_pinned_bundle_and_never_a_hostile_one(tmp_path) -> None
             nothing_leads_from_the_node_to_data_or_keys(folder.folder, node)
 
             trace = tmp_path / "pwned"
-            evil = f"import pathlib; pathlib.Path({str(trace)!r}).write_text('ran')\n"
-            hostile, other = link.bundle({"fl_client/__init__.py": evil, "fl_client/app.py": evil})
+            evil = f"import pathlib; pathlib.Path({str(trace)!r}).write_text('ran')\napp = 1\n"
+            hostile, other = link.bundle({"fl_client/__init__.py": "", "fl_client/app.py": evil})
             assert other != digest
             config, path = write_run(tmp_path, site, "hostile")
             link.run(hostile, path)
