@@ -98,14 +98,20 @@ def _wrong(need: Requirement) -> str | None:
     return None if fits else f"{need.name} {got}, expected {need.specifier}"
 
 
+def _is_ours(path: Path) -> bool:
+    return path.stat().st_uid == os.geteuid()
+
+
 def _modes(config: SiteConfig) -> Iterator[Finding]:
     """The consent log's own keys were looked at when the site was opened."""
     private = (config.consent / "keys", config.state, config.node)
-    for folder in (p for p in private if p.exists()):
+    for folder in (p for p in private if p.exists() and _is_ours(p)):
         if folder.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             yield Finding("error", f"others can enter {folder}", f"chmod 700 {folder}")
     node = NodeFolder(config.node)
-    if node.key.exists():
+    if node.folder.exists() and not _is_ours(node.folder):
+        yield Finding("ok", "the SuperNode's folder belongs to another user")
+    elif node.key.exists():
         try:
             node.public_key()
         except KeyFileError as e:

@@ -51,6 +51,10 @@ class Pin:
         """Let Flower's SuperNode ask here instead of its hub."""
         connect = internal._init_connection
         start = internal.start_client_internal
+        program = import_module("flwr.supernode.cli.flower_supernode")
+        # If Flower has these no more, replacing them would pass in silence and check nothing.
+        assert callable(internal._verify_fab)
+        assert program.start_client_internal is start
 
         @contextlib.contextmanager
         def connection(**arguments: Any) -> Iterator[tuple[Any, ...]]:
@@ -66,9 +70,7 @@ class Pin:
 
         vars(internal)["_init_connection"] = connection
         vars(internal)["_verify_fab"] = self.verify
-        vars(import_module("flwr.supernode.cli.flower_supernode"))["start_client_internal"] = (
-            start_checked
-        )
+        vars(program)["start_client_internal"] = start_checked
 
     def seeing_runs(self, get_run: Callable[[int], Run]) -> Callable[[int], Run]:
         """Remember what the server says of each run."""
@@ -146,7 +148,8 @@ def main() -> None:
 
 def _end_with_parent() -> None:
     """End, with all that was started from here, when the worker does: it holds our input open."""
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1024):  # not sys.stdin.read: it holds a lock at the end
+        pass
     os.killpg(0, signal.SIGTERM)
 
 

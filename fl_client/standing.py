@@ -53,7 +53,7 @@ class Standing:
         counted = Counter(e.outcome for e in self.entries if e.outcome != SIGNED)
         last = {e.outcome: e.detail for e in self.entries}
         for code, number in counted.most_common():
-            why, remedy = EXPLAINED[code]
+            why, remedy = EXPLAINED.get(code, ("of another version", "read the changelog"))
             yield f"{code}, {number} times: {why}"
             yield f"  last time: {last[code]}"
             yield f"  what to do: {remedy}"

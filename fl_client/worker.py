@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from consent.log import Clock
 from consent.model import Role
-from core_model.protocol.messages import RefusalCode, RoundPlan, RoundRequest, SiteUpdate
+from core_model.protocol.messages import RefusalCode, RoundRequest, SiteUpdate
 from core_model.protocol.records import (
     RecordError,
     decode_request,
@@ -26,10 +25,10 @@ from core_model.protocol.records import (
     read_records,
     write_records,
 )
-from fl_client.caps import RUN_ID
 from fl_client.config import load_site_config
-from fl_client.diary import SIGNED, Diary, Entry, Running
+from fl_client.diary import SIGNED, Diary, Entry
 from fl_client.errors import RoundRefusedError
+from fl_client.incoming import Incoming
 from fl_client.limits import check_before_reading, check_before_training, used
 from fl_client.round import run_round
 from fl_client.site import Site, open_site
@@ -121,7 +120,7 @@ class Worker:
         return True
 
     def _answer(self, pieces: Iterator[bytes]) -> bytes:
-        page = _Page(self._clock())
+        page = Incoming(self._clock())
         try:
             update = self._round(pieces, page)
             raw, code, detail = write_records(encode_update(update)), None, ""
@@ -140,7 +139,7 @@ class Worker:
         self._on_entry(entry)
         return raw
 
-    def _round(self, pieces: Iterator[bytes], page: _Page) -> SiteUpdate:
+    def _round(self, pieces: Iterator[bytes], page: Incoming) -> SiteUpdate:
         site = self._open()
         caps, spent = site.config.caps, used(self._entries, page.started_at)
 
@@ -169,56 +168,6 @@ class Worker:
         if self._site is None or stamp != self._stamp:
             self._site, self._stamp = open_site(self._config, self._clock), stamp
         return dataclasses.replace(self._site, key=self._site.registry.signing_key(Role.OPERATOR))
-
-
-class _Page:
-    """What becomes known of a request while it is answered."""
-
-    def __init__(self, started_at: datetime) -> None:
-        self.started_at = started_at
-        self.num_bytes = 0
-        self.plan: RoundPlan | None = None
-        self._begun = time.monotonic()
-
-    @property
-    def name(self) -> tuple[str, str]:
-        """The run and the purpose. A run's name is the server's: what is no name is not kept."""
-        if self.plan is None or RUN_ID.fullmatch(self.plan.run_id) is None:
-            return "", ""
-        return self.plan.run_id, self.plan.purpose
-
-    def read(self, pieces: Iterator[bytes], most: int) -> bytes:
-        """Read a request of at most some bytes."""
-        raw = bytearray()
-        for piece in pieces:
-            self.num_bytes += len(piece)
-            if self.num_bytes > most:
-                detail = f"the request has more than {most} bytes"
-                raise RoundRefusedError(RefusalCode.PLAN_NOT_ALLOWED, detail)
-            raw += piece
-        return bytes(raw)
-
-    def running(self) -> Running:
-        """Return the note for the diary."""
-        run_id, purpose = self.name
-        return Running(
-            started_at=self.started_at,
-            run_id=run_id,
-            round=self.plan.round if self.plan else 0,
-            purpose=purpose,
-            num_bytes=self.num_bytes,
-        )
-
-    def entry(self, outcome: str, detail: str, sent: int) -> Entry:
-        """Return the line for the diary."""
-        running = self.running()
-        return Entry(
-            **running.model_dump(exclude={"num_bytes"}),
-            outcome=outcome,
-            detail=detail,
-            seconds=time.monotonic() - self._begun,
-            num_bytes=self.num_bytes + sent,
-        )
 
 
 def keep_request(folder: Path, raw: bytes) -> Path:

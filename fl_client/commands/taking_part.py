@@ -116,9 +116,9 @@ def _rehearse(config: Path, request: Path) -> None:
     update = rehearse(request, open_site(config))
     typer.echo("The round ran. This would be sent, and was not:")
     size = sum(array.nbytes for array in update.arrays.values())
-    typer.echo(f"  weights      {len(update.arrays)} arrays, {size:,} bytes")
     for name, array in update.arrays.items():
         typer.echo(f"    {name} {tuple(array.shape)}")
+    typer.echo(f"  weights      {len(update.arrays)} arrays, {size:,} bytes")
     labelled = ", ".join(f"AU{au}" for au in update.labelled_aus) or "none"
     typer.echo(f"  rows of AUs  {labelled}")
     typer.echo(f"  attestation  {len(update.attestation):,} bytes, signed")

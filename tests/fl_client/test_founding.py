@@ -4,13 +4,9 @@ import json
 import shutil
 import stat
 import subprocess
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from typer.testing import CliRunner
 
 from consent.keys import VerifierKey
@@ -20,6 +16,7 @@ from fl_client.cli import app
 from fl_client.config import load_site_config
 from fl_client.node_folder import NodeFolder
 from fl_client.site import open_site
+from fl_server.certificates import make_authority
 
 run = CliRunner()
 
@@ -28,18 +25,9 @@ def init(folder, *more):
     return run.invoke(app, ["init", str(folder), "--site-id", "clinic", *more])
 
 
-def authority(days=90):
+def authority():
     """Return a CA certificate in PEM form."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
-    now = datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name)
-        .public_key(key.public_key()).serial_number(1)
-        .not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=days))
-        .sign(key, hashes.SHA256())
-    )  # fmt: skip
-    return made.public_bytes(serialization.Encoding.PEM).decode()
+    return make_authority("test", datetime.now(UTC)).certificate_pem().decode()
 
 
 def invitation(path, **changes):

@@ -23,7 +23,7 @@ from fl_server.coordinator import Coordinator
 from tests.federation import write_federation, write_sites
 from tests.fl_client.serving import served
 
-WAIT_S = 120.0
+WAIT_S = 240.0
 CLI = [sys.executable, "-m", "fl_client.cli"]
 
 
@@ -70,7 +70,7 @@ def ask_in_process(socket, raw, place):
     request.write_bytes(raw)
     code = (
         "import sys; from pathlib import Path; from fl_client.socket_client import ask_round; "
-        "raw = ask_round(Path(sys.argv[1]), Path(sys.argv[2]).read_bytes(), 120.0); "
+        "raw = ask_round(Path(sys.argv[1]), Path(sys.argv[2]).read_bytes(), 240.0); "
         "sys.stdout.buffer.write(raw)"
     )
     return subprocess.Popen(
@@ -121,7 +121,7 @@ def test_ctrl_c_finishes_the_round_and_a_second_worker_is_refused(setting, tmp_p
             check=False, capture_output=True, text=True,
         )  # fmt: skip
         assert (second.returncode, "runs already" in second.stderr) == (1, True), second.stderr
-        asking = ask_in_process(socket, request_for(coordinator, 500), tmp_path)
+        asking = ask_in_process(socket, request_for(coordinator, 50), tmp_path)
         wait_until((folder.folder / "state" / "round.open").exists)
         process.send_signal(signal.SIGINT)
         answer, _ = asking.communicate(timeout=WAIT_S)
@@ -144,6 +144,28 @@ def test_a_second_ctrl_c_gives_the_round_up(setting, tmp_path) -> None:
         assert asking.communicate()[0] == b""
     assert (process.returncode, "gave up the round" in said) == (1, True), said
     assert not folder.consent.state().rounds
+
+
+ORPHAN = """
+import threading, time
+from fl_client import pinned_node
+threading.Thread(target=pinned_node._end_with_parent, daemon=True).start()
+print("up", flush=True)
+time.sleep(120)
+"""
+
+
+def test_the_supernode_ends_when_the_worker_is_killed() -> None:
+    """Nobody is left to stop it then: it sees that its input is closed."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", ORPHAN], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        start_new_session=True,
+    )  # fmt: skip
+    assert process.stdout.readline() == b"up\n"
+    assert process.poll() is None
+    process.stdin.close()
+    assert process.wait(timeout=WAIT_S) == -signal.SIGTERM
+    process.stdout.close()
 
 
 PROBE = """

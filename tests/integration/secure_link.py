@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from fl_server.certificates import LOOPBACK, make_authority, make_certificate
 from simulations.flower_run import (
     ENVIRONMENT,
     PROJECT,
@@ -38,7 +33,7 @@ class SecureLink:
         home.mkdir()
         self.port = _free_port()
         self.address = f"127.0.0.1:{self.port}"
-        self.ca = _write_certificates(home)
+        self.ca = write_certificates(home)
         self._environment = {**os.environ, **ENVIRONMENT, "FLWR_HOME": str(home)}
         self._environment["PATH"] = f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}"
         (home / "config.toml").write_text(
@@ -103,35 +98,13 @@ class SecureLink:
         return done.stdout + done.stderr
 
 
-def _write_certificates(home: Path) -> str:
+def write_certificates(home: Path) -> str:
     """Write a CA and a certificate of loopback by it; return the CA in PEM form."""
-    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
-    ca = (
-        _dated(ca_name, ca_name, ca_key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(ca_key, hashes.SHA256())
-    )
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    server = (
-        _dated(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), ca_name, key)
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .sign(ca_key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    (home / "ca.pem").write_bytes(ca.public_bytes(pem))
-    (home / "server.pem").write_bytes(server.public_bytes(pem))
-    plain = serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption()
-    (home / "server.key").write_bytes(key.private_bytes(pem, *plain))
-    return ca.public_bytes(pem).decode()
-
-
-def _dated(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
     now = datetime.now(UTC)
-    return (
-        x509.CertificateBuilder().subject_name(subject).issuer_name(issuer)
-        .public_key(key.public_key()).serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=60))
-    )  # fmt: skip
+    authority = make_authority("test", now)
+    server = make_certificate(authority, LOOPBACK, now, days=60)
+    ca = authority.certificate_pem()
+    (home / "ca.pem").write_bytes(ca)
+    (home / "server.pem").write_bytes(server.certificate_pem())
+    (home / "server.key").write_bytes(server.key_pem())
+    return ca.decode()

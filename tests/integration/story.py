@@ -56,7 +56,7 @@ def run(lines: list[str], folder: Path) -> list[str]:
     )  # fmt: skip
     parts = done.stdout.split(f"{_MARK}\n")[1:]
     assert done.returncode == 0, f"{lines[len(parts) - 1]}\n{parts[-1]}"
-    return parts
+    return [part.replace(str(folder.resolve()), "/srv") for part in parts]
 
 
 def shape(output: str) -> str:

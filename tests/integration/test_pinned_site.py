@@ -21,7 +21,7 @@ from simulations.toml_text import to_toml
 from tests.federation import write_federation, write_sites
 from tests.integration.secure_link import SecureLink
 
-WAIT_S = 120.0
+WAIT_S = 240.0
 
 
 def processes_about(place):
@@ -73,15 +73,17 @@ def test_a_site_runs_the_pinned_bundle_and_never_a_hostile_one(tmp_path) -> None
             env={**os.environ, "PLANTED_SECRET": str(folder.folder / "consent" / "keys")},
         )  # fmt: skip
         try:
+            wait_until_connected(running, node)
             config, path = write_run(tmp_path, site, "good")
             said = link.run(good, path)
             assert Coordinator(config).is_done, said + node.log.read_text()
-            assert [s.admitted for s in Coordinator(config).summaries] == [("site-a",)] * 3
+            summaries = Coordinator(config).summaries
+            assert [s.admitted for s in summaries] == [("site-a",)] * 3, summaries
             nothing_leads_from_the_node_to_data_or_keys(folder.folder, node)
 
             trace = tmp_path / "pwned"
-            evil = f"import pathlib; pathlib.Path({str(trace)!r}).write_text('ran')\n"
-            hostile, other = link.bundle({"fl_client/__init__.py": evil, "fl_client/app.py": evil})
+            evil = f"import pathlib; pathlib.Path({str(trace)!r}).write_text('ran')\napp = 1\n"
+            hostile, other = link.bundle({"fl_client/__init__.py": "", "fl_client/app.py": evil})
             assert other != digest
             config, path = write_run(tmp_path, site, "hostile")
             link.run(hostile, path)
@@ -100,6 +102,14 @@ def test_a_site_runs_the_pinned_bundle_and_never_a_hostile_one(tmp_path) -> None
         while processes_about(node.folder) and time.monotonic() < end:
             time.sleep(0.5)
         assert not processes_about(node.folder)
+
+
+def wait_until_connected(running, node):
+    end = time.monotonic() + WAIT_S
+    while not node.log.exists() or "SuperNode ID" not in node.log.read_text():
+        assert running.poll() is None, running.stdout.read()
+        assert time.monotonic() < end, node.log.read_text() if node.log.exists() else "no log"
+        time.sleep(0.3)
 
 
 def nothing_leads_from_the_node_to_data_or_keys(site, node):
