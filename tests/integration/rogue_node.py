@@ -37,6 +37,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 HEARTBEAT_S = 600.0
+_SENDING = threading.Lock()
 Answer = Callable[[Message], RecordDict]
 
 
@@ -104,7 +105,7 @@ class RogueNode:
                 node.node_id,
                 1,
             )
-            reply = Message(self._answer(message), reply_to=message)
+            reply = Message(content, reply_to=message)
         self._push(node, run_id, reply)
 
     def _push(self, node: Node, run_id: int, reply: Message) -> None:
@@ -126,6 +127,3 @@ class RogueNode:
                 push,
                 object_ids_to_push=set(answer.objects_to_push),
             )
-
-
-_SENDING = threading.Lock()

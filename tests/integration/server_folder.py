@@ -1,4 +1,4 @@
-"""A server folder with enrolled sites, ready to be started; and starting it as an operator would."""
+"""A server folder with enrolled sites, and starting it as an operator would."""
 
 from __future__ import annotations
 
