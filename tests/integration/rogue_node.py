@@ -99,12 +99,10 @@ class RogueNode:
             return_type=Message,
         )
         message.metadata.__dict__["_message_id"] = tree.object_id
-        with _SENDING:  # Flower stamps messages with the identity of the process: one at a time
-            TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = (
-                run_id,
-                node.node_id,
-                1,
-            )
+        content = self._answer(message)
+        with _SENDING:  # Flower stamps messages with the identity of the process
+            TaskIdentity.run_id, TaskIdentity.node_id = run_id, node.node_id
+            TaskIdentity.task_id = 1
             reply = Message(content, reply_to=message)
         self._push(node, run_id, reply)
 

@@ -39,6 +39,7 @@ from tests.federation import write_faces
 from tests.fl_client.serving import served
 from tests.integration.rogue_node import RogueNode, fleet_client
 from tests.integration.server_folder import (
+    has_proxy,
     make_server,
     node_key,
     started,
@@ -136,6 +137,7 @@ WANTED = {
 
 @pytest.mark.slow
 @pytest.mark.deployment
+@pytest.mark.skipif(not has_proxy(), reason="needs HAProxy: apt install haproxy")
 def test_five_rounds_with_real_sites_and_every_cheat(tmp_path) -> None:
     sites, keys = write_all(tmp_path)
     nodes = {s: NodeFolder(load_site_config(sites[s].config).node) for s in HONEST}
