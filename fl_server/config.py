@@ -13,6 +13,7 @@ from core_model.action_units import check_aus
 from core_model.config import Settings, TrainingConfig
 from core_model.protocol.messages import Weighting
 from core_model.settings_file import SettingsError, explain, load_settings
+from fl_server.robust import RobustSettings, least_sites
 
 HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
@@ -51,6 +52,7 @@ class Stage(Settings):
     server_momentum: float = Field(0.0, ge=0, lt=1)  # 0: the plain mean (docs/adr/0009)
     server_learning_rate: float = Field(1.0, gt=0, le=2)  # share of the server's step
     max_update_norm: float | None = Field(None, gt=0)  # L2, of a site's change in one round
+    aggregation: RobustSettings = RobustSettings()
 
     @property
     def has_velocity(self) -> bool:
@@ -147,6 +149,11 @@ class FederationConfig(FederationDraft):
             raise ValueError("sites: none takes part; enrol one with: omote-server enroll")
         if self.quorum > num:
             raise ValueError(f"quorum: {self.quorum} sites can never answer, {num} enrolled")
+        for rule in (stage.aggregation for stage in self.stages):
+            if (least := least_sites(rule)) > self.quorum:
+                raise ValueError(
+                    f"stages: {rule.rule} with {rule.num_bad} bad sites needs a quorum of {least}"
+                )
         if self.quorum_subjects > num * self.min_subjects:
             raise ValueError(
                 f"quorum_subjects: {num} sites vouch for {self.min_subjects} people each, which "

@@ -7,7 +7,7 @@ in federation.toml; nothing about people is, for the server knows nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -38,13 +38,13 @@ class RoundMetrics(Collector):
         yield CounterMetricFamily("omote_rounds", "Rounds finished.", len(summaries))
         missed = sum(not s.has_quorum for s in summaries)
         yield CounterMetricFamily("omote_rounds_without_quorum", "The model stayed.", missed)
-        admitted = Counter(site for s in summaries for site in s.admitted)
+        admitted = Counter((site,) for s in summaries for site in s.admitted)
         yield _by("omote_updates_admitted", "Updates that counted.", ["site"], admitted)
-        refused = Counter((x, c.name) for s in summaries for x, c in s.refused.items())
+        refused = Counter((site, code.name) for s in summaries for site, code in s.refused.items())
         yield _by("omote_updates_refused", "And that did not.", ["site", "code"], refused)
-        received: Counter[str] = Counter()
+        received: Counter[tuple[str, ...]] = Counter()
         for summary in summaries:
-            received.update(summary.bytes_received)
+            received.update({(site,): num for site, num in summary.bytes_received.items()})
         yield _by("omote_received_bytes", "Of updates.", ["site"], received)
         last = summaries[-1] if summaries else None
         seconds, ended = (last.seconds, last.ended_at) if last else (0.0, 0)
@@ -56,10 +56,12 @@ class RoundMetrics(Collector):
         yield up
 
 
-def _by(name: str, help_text: str, labels: list[str], counts: Counter[object]) -> Metric:
+def _by(
+    name: str, help_text: str, labels: list[str], counts: Mapping[tuple[str, ...], int]
+) -> Metric:
     family = CounterMetricFamily(name, help_text, labels=labels)
-    for key, number in sorted(counts.items(), key=str):
-        family.add_metric(list(key) if isinstance(key, tuple) else [str(key)], number)
+    for values, number in sorted(counts.items()):
+        family.add_metric(values, number)
     return family
 
 

@@ -30,7 +30,7 @@ from tests.federation import AUS, ENCODER
 
 TRAINING = (
     '{ purpose = "finetuning", reversal = "relative", reversal_scale = 0.5, '
-    "optimiser = { learning_rate = 1e-3, batch_size = 4 } }"
+    "optimiser = { learning_rate = 1e-3, min_learning_rate = 1e-3, batch_size = 4 } }"
 )
 WAIT_S = 400.0
 

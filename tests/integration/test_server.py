@@ -165,7 +165,7 @@ def test_five_rounds_with_real_sites_and_every_cheat(tmp_path) -> None:
         wait_for_round(server, 3, process)
         operators_tools_tell_what_happened(server, config)
         nothing_of_an_update_is_on_the_disk(server, cheats["site-replays"].sent[0])
-        assert process.wait(timeout=300) == 0, told(server)
+        assert process.wait(timeout=600) == 0, told(server)
         assert {s: r.faults for s, r in rogues.items()} == {s: [] for s in CHEATS}
     check_rounds(server, config)
     nothing_of_an_update_is_on_the_disk(server, cheats["site-replays"].sent[0])
