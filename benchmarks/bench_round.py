@@ -32,7 +32,6 @@ from fl_client.round import run_round
 from fl_client.site import open_site
 from fl_server.config import Stage
 from fl_server.coordinator import Coordinator
-
 from simulations.loop import run_local, write_initial
 from tests.federation import AUS, write_federation, write_sites
 

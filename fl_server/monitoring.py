@@ -7,7 +7,7 @@ in federation.toml; nothing about people is, for the server knows nothing.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
@@ -24,6 +24,7 @@ LOOPBACK = "127.0.0.1"
 SERVICES = ("", "superlink", "proxy", "rounds")  # "" is the server as a whole
 Summaries = Callable[[], tuple[RoundSummary, ...]]
 Alive = Callable[[], dict[str, bool]]
+Counts = Counter[tuple[str, ...]]  # by the values of labels
 
 
 class RoundMetrics(Collector):
@@ -38,11 +39,13 @@ class RoundMetrics(Collector):
         yield CounterMetricFamily("omote_rounds", "Rounds finished.", len(summaries))
         missed = sum(not s.has_quorum for s in summaries)
         yield CounterMetricFamily("omote_rounds_without_quorum", "The model stayed.", missed)
-        admitted = Counter((site,) for s in summaries for site in s.admitted)
+        admitted: Counts = Counter((site,) for s in summaries for site in s.admitted)
         yield _by("omote_updates_admitted", "Updates that counted.", ["site"], admitted)
-        refused = Counter((site, code.name) for s in summaries for site, code in s.refused.items())
+        refused: Counts = Counter(
+            (site, code.name) for s in summaries for site, code in s.refused.items()
+        )
         yield _by("omote_updates_refused", "And that did not.", ["site", "code"], refused)
-        received: Counter[tuple[str, ...]] = Counter()
+        received: Counts = Counter()
         for summary in summaries:
             received.update({(site,): num for site, num in summary.bytes_received.items()})
         yield _by("omote_received_bytes", "Of updates.", ["site"], received)
@@ -56,9 +59,7 @@ class RoundMetrics(Collector):
         yield up
 
 
-def _by(
-    name: str, help_text: str, labels: list[str], counts: Mapping[tuple[str, ...], int]
-) -> Metric:
+def _by(name: str, help_text: str, labels: list[str], counts: Counts) -> Metric:
     family = CounterMetricFamily(name, help_text, labels=labels)
     for values, number in sorted(counts.items()):
         family.add_metric(values, number)

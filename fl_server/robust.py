@@ -127,7 +127,8 @@ class _ByCoordinate(_Kept):
         most = (len(values) - 1) // 2
         cut = most if self._trim is None else min(self._trim, most)
         kept = stacked[cut : len(values) - cut]
-        return kept.mean(axis=0, dtype=np.float64).astype(np.float32)
+        middle: NDArray[np.float64] = kept.mean(axis=0, dtype=np.float64)
+        return middle.astype(np.float32)
 
 
 class _MultiKrum(_Kept):
