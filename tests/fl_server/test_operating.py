@@ -268,3 +268,20 @@ def test_journal_in_json_is_one_object_a_line() -> None:
     assert "\n" not in lines[0]
     found = json.loads(lines[0])
     assert (found["event"], found["run_id"], found["level"]) == ("started", "x", "info")
+
+
+def test_a_process_ends_with_the_one_that_holds_the_lock(tmp_path) -> None:
+    lock = tmp_path / "lock"
+    code = (
+        "import sys, time; from pathlib import Path\n"
+        "from fl_server.run_lock import end_with_holder\n"
+        "end_with_holder(Path(sys.argv[1])); print('watching', flush=True); time.sleep(300)"
+    )
+    with hold(lock):
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE, text=True
+        )
+        assert child.stdout is not None
+        assert child.stdout.readline() == "watching\n"
+        assert child.poll() is None
+    assert child.wait(timeout=60) == 1
