@@ -28,7 +28,7 @@ from fl_server.folder import ServerFolder
 from fl_server.round_log import RoundLog
 from fl_server.round_state import RoundSummary
 from fl_server.rounds_log_file import log_to
-from fl_server.run_lock import hold
+from fl_server.run_lock import end_with_holder, hold
 from fl_server.suspensions import Suspensions
 
 QUERY_SITE = "query.site"
@@ -55,6 +55,7 @@ def main(grid: Grid, context: Context) -> None:
 def run_federation(grid: Grid, path: Path) -> None:
     """Run all rounds that are left, and log each; no other process may be at it."""
     config, folder = load_federation(path), ServerFolder(path.parent)
+    end_with_holder(folder.lock)
     with hold(config.output / "run.lock", LOCK_TIMEOUT_S):
         coordinator = Coordinator(config, Suspensions(path))
         if not folder.log_key.exists():  # a simulation

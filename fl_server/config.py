@@ -14,6 +14,7 @@ from core_model.config import Settings, TrainingConfig
 from core_model.privacy.plan import PrivacyPlan
 from core_model.protocol.messages import Weighting
 from core_model.settings_file import SettingsError, explain, load_settings
+from fl_server.robust import RobustSettings, least_sites
 
 HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
@@ -53,6 +54,7 @@ class Stage(Settings):
     server_learning_rate: float = Field(1.0, gt=0, le=2)  # share of the server's step
     privacy: PrivacyPlan | None = None  # None: no promise about any person; sites must allow that
     max_update_norm: float | None = Field(None, gt=0)  # L2, of a site's change in one round
+    aggregation: RobustSettings = RobustSettings()
 
     @property
     def has_velocity(self) -> bool:
@@ -162,6 +164,11 @@ class FederationConfig(FederationDraft):
             raise ValueError("sites: none takes part; enrol one with: omote-server enroll")
         if self.quorum > num:
             raise ValueError(f"quorum: {self.quorum} sites can never answer, {num} enrolled")
+        for rule in (stage.aggregation for stage in self.stages):
+            if (least := least_sites(rule)) > self.quorum:
+                raise ValueError(
+                    f"stages: {rule.rule} with {rule.num_bad} bad sites needs a quorum of {least}"
+                )
         if self.quorum_subjects > num * self.min_subjects:
             raise ValueError(
                 f"quorum_subjects: {num} sites vouch for {self.min_subjects} people each, which "

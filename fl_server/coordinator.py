@@ -22,12 +22,12 @@ from core_model.protocol.messages import (
 )
 from core_model.schema import Arrays, ParameterSchema
 from fl_server.admission import admit
-from fl_server.aggregation import Aggregator
 from fl_server.config import EnrolledSite, FederationConfig, Stage
 from fl_server.digests import config_digest, plan_digest
 from fl_server.errors import UpdateRefusedError
 from fl_server.kept_attestations import keep_attestations
 from fl_server.momentum import advance, forget_velocity, load_velocity, save_velocity
+from fl_server.robust import make_aggregator
 from fl_server.round_state import RoundSummary, load_state, save_state
 
 FRAMES_UNIT = 8192.0  # weight 1 of a site that is weighted by frames
@@ -199,7 +199,9 @@ class Coordinator:
         if self._state.round == self._locate()[1]:
             self._velocity = {}  # of the stage before, which learned something else
         if not self.is_done:
-            self._aggregator = Aggregator(self.update_schema, self.config.action_units)
+            self._aggregator = make_aggregator(
+                self.stage.aggregation, self.update_schema, self.config.action_units, self.arrays
+            )
             self._model_in: str = digest(
                 {p.name: self.arrays[p.name] for p in self.schema.parameters}
             )

@@ -24,6 +24,7 @@ LOOPBACK = "127.0.0.1"
 SERVICES = ("", "superlink", "proxy", "rounds")  # "" is the server as a whole
 Summaries = Callable[[], tuple[RoundSummary, ...]]
 Alive = Callable[[], dict[str, bool]]
+Counts = Counter[tuple[str, ...]]  # by the values of labels
 
 
 class RoundMetrics(Collector):
@@ -38,13 +39,15 @@ class RoundMetrics(Collector):
         yield CounterMetricFamily("omote_rounds", "Rounds finished.", len(summaries))
         missed = sum(not s.has_quorum for s in summaries)
         yield CounterMetricFamily("omote_rounds_without_quorum", "The model stayed.", missed)
-        admitted = Counter(site for s in summaries for site in s.admitted)
+        admitted: Counts = Counter((site,) for s in summaries for site in s.admitted)
         yield _by("omote_updates_admitted", "Updates that counted.", ["site"], admitted)
-        refused = Counter((x, c.name) for s in summaries for x, c in s.refused.items())
+        refused: Counts = Counter(
+            (site, code.name) for s in summaries for site, code in s.refused.items()
+        )
         yield _by("omote_updates_refused", "And that did not.", ["site", "code"], refused)
-        received: Counter[str] = Counter()
+        received: Counts = Counter()
         for summary in summaries:
-            received.update(summary.bytes_received)
+            received.update({(site,): num for site, num in summary.bytes_received.items()})
         yield _by("omote_received_bytes", "Of updates.", ["site"], received)
         last = summaries[-1] if summaries else None
         seconds, ended = (last.seconds, last.ended_at) if last else (0.0, 0)
@@ -56,10 +59,10 @@ class RoundMetrics(Collector):
         yield up
 
 
-def _by(name: str, help_text: str, labels: list[str], counts: Counter[object]) -> Metric:
+def _by(name: str, help_text: str, labels: list[str], counts: Counts) -> Metric:
     family = CounterMetricFamily(name, help_text, labels=labels)
-    for key, number in sorted(counts.items(), key=str):
-        family.add_metric(list(key) if isinstance(key, tuple) else [str(key)], number)
+    for values, number in sorted(counts.items()):
+        family.add_metric(values, number)
     return family
 
 

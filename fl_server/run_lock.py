@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 from fl_server.errors import StartError
 
 POLL_S = 0.1
+WATCH_S = 1.0
 
 
 @contextmanager
@@ -54,6 +56,24 @@ def wait_until_free(path: Path, timeout_s: float) -> int | None:
     while (pid := holder(path)) is not None and time.monotonic() < end:
         time.sleep(POLL_S)
     return pid
+
+
+def end_with_holder(path: Path) -> None:
+    """End this process as soon as the one that holds the lock now does not any more.
+
+    For a child of a child, whose parents outlive each other by minutes. It ends as by ``kill -9``:
+    what it writes is written whole or not at all.
+    """
+    pid = holder(path)
+    if pid is None:
+        return
+
+    def watch() -> None:
+        while holder(path) == pid:
+            time.sleep(WATCH_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _try_lock(handle: int) -> bool:

@@ -43,6 +43,7 @@ from fl_server.round_state import RunState, load_state
 from fl_server.run_lock import hold, wait_until_free
 
 START_S = 60.0
+LOCK_S = 1.0  # who asks for the holder has the lock for a moment
 POLL_S = 0.5
 ASK_EVERY_S = 3.0
 LAST_WORDS_S = 30.0  # for the ServerApp to end when the SuperLink has
@@ -67,7 +68,7 @@ def run_server(folder: ServerFolder, options: Options, journal: Journal) -> None
     """
     folder.run.mkdir(parents=True, exist_ok=True, mode=0o700)
     folder.logs.mkdir(exist_ok=True, mode=0o700)
-    with hold(folder.lock), _stoppable():
+    with hold(folder.lock, LOCK_S), _stoppable():
         config = check_ready(folder, options)
         with ExitStack() as stack:
             server = _Server(folder, config, options, journal, stack)

@@ -65,3 +65,18 @@ def test_refused(spoil) -> None:
     spoil(good)
     with pytest.raises(SchemaError):
         shared.check(good)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@given(at=st.integers(0, 5))
+def test_no_value_that_is_not_finite_hides(bad, at) -> None:
+    sent = arrays()
+    sent["encoder.w"].reshape(-1)[at] = bad
+    with pytest.raises(SchemaError, match="not finite"):
+        SCHEMA.shared("finetuning").check(sent)
+
+
+def test_values_too_large_to_be_squared_are_finite() -> None:
+    sent = arrays()
+    sent["encoder.w"][:] = 3e38
+    SCHEMA.shared("finetuning").check(sent)

@@ -37,6 +37,7 @@ from flwr.supernode.fleet_http_client import FleetHttpClient
 from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
 
 HEARTBEAT_S = 600.0
+_SENDING = threading.Lock()
 Answer = Callable[[Message], RecordDict]
 
 
@@ -98,13 +99,11 @@ class RogueNode:
             return_type=Message,
         )
         message.metadata.__dict__["_message_id"] = tree.object_id
-        with _SENDING:  # Flower stamps messages with the identity of the process: one at a time
-            TaskIdentity.run_id, TaskIdentity.node_id, TaskIdentity.task_id = (
-                run_id,
-                node.node_id,
-                1,
-            )
-            reply = Message(self._answer(message), reply_to=message)
+        content = self._answer(message)
+        with _SENDING:  # Flower stamps messages with the identity of the process
+            TaskIdentity.run_id, TaskIdentity.node_id = run_id, node.node_id
+            TaskIdentity.task_id = 1
+            reply = Message(content, reply_to=message)
         self._push(node, run_id, reply)
 
     def _push(self, node: Node, run_id: int, reply: Message) -> None:
@@ -126,6 +125,3 @@ class RogueNode:
                 push,
                 object_ids_to_push=set(answer.objects_to_push),
             )
-
-
-_SENDING = threading.Lock()

@@ -1,4 +1,4 @@
-"""A server folder with enrolled sites, ready to be started; and starting it as an operator would."""
+"""A server folder with enrolled sites, and starting it as an operator would."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from core_model.protocol.enrolment import Enrolment, write_json
 from fl_server.config import load_federation
 from fl_server.enrolling import enroll, write_invitation
+from fl_server.errors import StartError
 from fl_server.folder import ServerFolder
 from fl_server.founding import found
+from fl_server.proxy import find_proxy
 from fl_server.round_state import load_state
 from simulations.loop import write_initial
 from simulations.sites import SiteFolder
@@ -28,7 +30,7 @@ from tests.federation import AUS, ENCODER
 
 TRAINING = (
     '{ purpose = "finetuning", reversal = "relative", reversal_scale = 0.5, '
-    "optimiser = { learning_rate = 1e-3, batch_size = 4 } }"
+    "optimiser = { learning_rate = 1e-3, min_learning_rate = 1e-3, batch_size = 4 } }"
 )
 WAIT_S = 400.0
 
@@ -107,6 +109,15 @@ def told(folder: ServerFolder) -> str:
     """Return all that the programs said, for the message of a test that fails."""
     logs = [folder.root / "said.txt", *sorted(folder.logs.glob("*.log"))]
     return "\n".join(f"== {log.name}\n{log.read_text(errors='replace')[-4000:]}" for log in logs)
+
+
+def has_proxy() -> bool:
+    """Tell whether HAProxy is installed."""
+    try:
+        find_proxy()
+    except StartError:
+        return False
+    return True
 
 
 def free_ports(num: int) -> list[int]:

@@ -39,6 +39,7 @@ from tests.federation import write_faces
 from tests.fl_client.serving import served
 from tests.integration.rogue_node import RogueNode, fleet_client
 from tests.integration.server_folder import (
+    has_proxy,
     make_server,
     node_key,
     started,
@@ -54,7 +55,7 @@ torch_at_once = threading.Lock()
 
 
 class Cheat:
-    """A site that has all keys and answers as it likes; remembers what it sent when it was honest."""
+    """A site that has all keys and answers as it likes; remembers what it really trained."""
 
     def __init__(self, folder) -> None:
         self.folder = folder
@@ -136,6 +137,7 @@ WANTED = {
 
 @pytest.mark.slow
 @pytest.mark.deployment
+@pytest.mark.skipif(not has_proxy(), reason="needs HAProxy: apt install haproxy")
 def test_five_rounds_with_real_sites_and_every_cheat(tmp_path) -> None:
     sites, keys = write_all(tmp_path)
     nodes = {s: NodeFolder(load_site_config(sites[s].config).node) for s in HONEST}
@@ -163,7 +165,7 @@ def test_five_rounds_with_real_sites_and_every_cheat(tmp_path) -> None:
         wait_for_round(server, 3, process)
         operators_tools_tell_what_happened(server, config)
         nothing_of_an_update_is_on_the_disk(server, cheats["site-replays"].sent[0])
-        assert process.wait(timeout=300) == 0, told(server)
+        assert process.wait(timeout=600) == 0, told(server)
         assert {s: r.faults for s, r in rogues.items()} == {s: [] for s in CHEATS}
     check_rounds(server, config)
     nothing_of_an_update_is_on_the_disk(server, cheats["site-replays"].sent[0])
@@ -201,7 +203,7 @@ def check_rounds(server, config):
 
 
 def strangers_get_nowhere(server, config):
-    """A node whose key was never enrolled, one with another CA, and calls that only operators make."""
+    """A node whose key is not enrolled, one with another CA, and calls that operators make."""
     key, _ = node_key()
     with pytest.raises(httpx.HTTPStatusError) as refused:
         fleet_client(config.link.address, server.ca, key).ActivateNode(
@@ -219,10 +221,9 @@ def strangers_get_nowhere(server, config):
     assert b"date:" in ask(server, config, "HEAD / HTTP/1.1").lower()  # sites compare clocks
     seen = (server.logs / "superlink.log").read_text()
     assert "/v1/runtime/x" not in seen
-    assert "register-node HTTP" in seen  # the operator's own calls are there: the log tells
+    assert "/v1/control/register-node" in seen  # the operator's own calls are there
     assert seen.count("/v1/control/start-run") == 1
     assert "/v1/fleet/register-node" not in seen
-    host, _ = split_address(config.link.listen)
     assert listeners(config.link.superlink_port) == {"0100007F"}  # 127.0.0.1, least byte first
 
 
