@@ -41,9 +41,9 @@ class GradientWatcher(torch.optim.SGD):
     """An attacker who takes part in training: adds up every gradient that is released."""
 
     def __init__(self, weights: Iterable[tuple[str, nn.Parameter]]) -> None:
-        groups = [{"params": [w], "rate_scale": 1.0} for _, w in weights]
-        super().__init__(groups, lr=0.0)
-        self.seen = torch.zeros(sum(w.numel() for g in groups for w in g["params"]))
+        watched = [w for _, w in weights]
+        super().__init__([{"params": [w], "rate_scale": 1.0} for w in watched], lr=0.0)
+        self.seen = torch.zeros(sum(w.numel() for w in watched))
 
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Look, then move the weights."""

@@ -6,7 +6,7 @@ it here, so that nothing falls back to its slow path of differentiating the whol
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from opacus.grad_sample import GradSampleModule, register_grad_sampler
 from opacus.grad_sample.conv import compute_conv_grad_sample
@@ -22,12 +22,10 @@ from core_model.privacy.clipping import LossOfFrames, clip_factors
 OpacusMode = Literal["hooks", "ghost"]
 
 
-@register_grad_sampler(ClassToken)
 def _class_token(layer: ClassToken, _: list[Tensor], signal: Tensor) -> dict[nn.Parameter, Tensor]:
     return {layer.token: signal[:, None, :1]}
 
 
-@register_grad_sampler(MaskToken)
 def _mask_token(
     layer: MaskToken, inputs: list[Tensor], signal: Tensor
 ) -> dict[nn.Parameter, Tensor]:
@@ -35,7 +33,6 @@ def _mask_token(
     return {layer.token: hidden.sum(dim=1)[:, None, None]}
 
 
-@register_grad_sampler(WeightedPool)
 def _weighted_pool(
     layer: WeightedPool, inputs: list[Tensor], signal: Tensor
 ) -> dict[nn.Parameter, Tensor]:
@@ -43,13 +40,21 @@ def _weighted_pool(
     return {layer.weight: patches * signal[:, None] / patches.shape[1]}
 
 
-@register_grad_sampler(nn.Conv2d)
 def _convolution(
     layer: nn.Conv2d, inputs: list[Tensor], signal: Tensor
 ) -> dict[nn.Parameter, Tensor]:
     # Opacus 1.6 reads activations as if channels came first in memory. Where they come last, as in
     # our convolution stem, its gradients are silently wrong.
     return compute_conv_grad_sample(layer, [inputs[0].contiguous()], signal.contiguous())
+
+
+for _layer, _sampler in {
+    ClassToken: _class_token,
+    MaskToken: _mask_token,
+    WeightedPool: _weighted_pool,
+    nn.Conv2d: _convolution,
+}.items():
+    register_grad_sampler(_layer)(_sampler)
 
 
 class OpacusClipper:
@@ -60,7 +65,10 @@ class OpacusClipper:
 
     def __init__(self, model: nn.Module, clip_norm: float, mode: OpacusMode) -> None:
         self._clip_norm = clip_norm
-        self._weights = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        # Any: Opacus hangs attributes of its own on weights.
+        self._weights: dict[str, Any] = {
+            n: p for n, p in model.named_parameters() if p.requires_grad
+        }
         self._hooks: GradSampleModule | None = None
         self._ghost: GradSampleModuleFastGradientClipping | None = None
         # The loss is a sum over frames. Buffers: ours are fixed tables of positions.
