@@ -46,6 +46,7 @@ def examine(site: Site) -> Iterator[Finding]:
     """Yield findings about what an opened site trains on: recordings, consent and labels."""
     yield from _frames(site)
     yield from _use(site)
+    yield _privacy(site)
     yield from _consent(site)
     yield from _expiring(site)
     yield from _labels(site)
@@ -76,7 +77,22 @@ def _use(site: Site) -> Iterator[Finding]:
         return
     first = verdict.findings[0]
     told = f"declared use: {verdict.outcome}, {first.rule}: {first.why}"
-    yield Finding(_LEVELS[verdict.outcome], told)
+    remedy = (
+        "" if verdict.outcome is Outcome.ALLOW else f"omote-consent policy test {site.config.use}"
+    )
+    yield Finding(_LEVELS[verdict.outcome], told, remedy)
+
+
+def _privacy(site: Site) -> Finding:
+    caps = site.config.caps
+    if caps.allows_training_without_privacy:
+        return Finding(
+            "warning",
+            "rounds without noise are allowed: no promise covers whoever takes part",
+            "for real people: allows_training_without_privacy = false in [caps]",
+        )
+    told = f"at most epsilon {caps.max_epsilon:g} of a person, and no round without noise"
+    return Finding("ok", f"privacy: {told}")
 
 
 def _consent(site: Site) -> Iterator[Finding]:

@@ -27,6 +27,7 @@ recordings = ["data/recordings.csv"] # lists of recordings: docs/formats.md
 labelled_aus = {labelled_aus}                  # AUs of your labels; none: pretraining only
 consent = "consent"                  # consent log and its keys: omote-consent --folder
 state = "state"                      # weights that never leave, and the worker's diary
+# use = "use.toml"                   # what you do with the data; needed: docs/policy.md
 device = "auto"                      # cuda, cuda:1, cpu; auto takes the GPU when there is one
 threads = 0                          # of the processor; 0: as many as torch likes
 
@@ -43,6 +44,8 @@ max_epochs_per_round = 50
 min_subjects = 1                     # never train on fewer people
 may_share_decoder = false            # an MAE decoder can draw faces
 may_send_counts = false              # numbers of labelled frames
+max_epsilon = 8.0                    # of a person, over all time: docs/ledger.md
+allows_training_without_privacy = false # then no promise covers whoever takes part
 # hours = "20:00-06:00"              # when rounds may begin, in local time
 # max_minutes_per_day = 240          # of rounds, in any 24 hours
 # max_bytes_per_day = 2_000_000_000  # received and sent, in any 24 hours

@@ -56,8 +56,8 @@ def rehearse(request: Path, site: Site) -> SiteUpdate:
 
 def _copy_signed(state: Path, scratch: Path) -> None:
     """Copy what the site signed and spent before: a plan builds on it."""
-    for lines in state.glob("*.jsonl"):
-        shutil.copy(lines, scratch / lines.name)
+    for kept in (*state.glob("*.jsonl"), *state.glob("*.key")):
+        shutil.copy(kept, scratch / kept.name)
     for manifests in state.glob("*/manifests.jsonl"):
         folder = scratch / manifests.parent.name
         folder.mkdir(mode=0o700)
