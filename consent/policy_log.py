@@ -108,11 +108,16 @@ def require_permission(
     """
     _check_evidence(state, declaration)
     verdict = decide_use(declaration, rules, at)
+    decided = _decided_at(state, declaration, rules)
+    if decided is None and verdict.outcome is not Outcome.DENY:
+        raise DeniedError("not decided under the rules that hold; run: omote-consent policy decide")
+    _require(state, declaration, verdict, decided or 0)
+
+
+def _require(state: State, declaration: Declaration, verdict: Verdict, decided: int) -> None:
+    """Check a verdict that was logged as entry ``decided``."""
     if verdict.outcome is Outcome.DENY:
         raise DeniedError(f"denied by {verdict.findings[0].rule}: {verdict.findings[0].why}")
-    decided = _decided_at(state, declaration, rules)
-    if decided is None:
-        raise DeniedError("not decided under the rules that hold; run: omote-consent policy decide")
     if verdict.missing:
         raise DeniedError(f"under review, and missing {', '.join(verdict.missing)}")
     approvals = [
@@ -141,9 +146,11 @@ def permit(registry: Registry, declaration: Declaration) -> Verdict:
         verdict = decide_use(declaration, rules, at)
         event = verdict.event(declaration)
         before = [d for d in state.decisions if d.event.declaration == declaration.digest]
-        if not before or before[-1].event != event:
-            registry.append([event], Role.OPERATOR)
-        require_permission(registry.state(), declaration, rules, at)
+        if before and before[-1].event == event:
+            decided = before[-1].index
+        else:
+            decided = registry.append([event], Role.OPERATOR).start
+        _require(registry.state(), declaration, verdict, decided)
     return verdict
 
 

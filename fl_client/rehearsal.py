@@ -27,8 +27,9 @@ class _Unrecorded(Registry):
     """Consent as it stands. What would be put on record is not."""
 
     def append(self, events: Sequence[ConsentEvent], role: Role | SigningKey) -> range:  # noqa: ARG002
-        """Do nothing."""
-        return range(len(events))
+        """Return where the entries would stand."""
+        size = self.snapshot().size
+        return range(size, size + len(events))
 
 
 def rehearse(request: Path, site: Site) -> SiteUpdate:

@@ -79,8 +79,8 @@ def select(
     may_be_seen = allowed | affordable(frozenset(others))
     kept = tuple(
         recording
-        for recording in _kept(digests, ruling)
-        if _fits(recording, set(ruling.subjects[digests[recording]]), plan, may_be_seen)
+        for recording, digest in _kept(digests, ruling)
+        if _fits(recording, set(ruling.subjects.get(digest, ())), plan, may_be_seen)
     )
     if not kept and agreed and not allowed:
         raise RoundRefusedError(RefusalCode.BUDGET_SPENT, "nobody has enough of the budget left")
@@ -101,14 +101,15 @@ def _fits(
     return seen <= may_be_seen
 
 
-def _kept(digests: Mapping[Recording, str], ruling: AssetRuling) -> Iterator[Recording]:
+def _kept(digests: Mapping[Recording, str], ruling: AssetRuling) -> Iterator[tuple[Recording, str]]:
+    """Yield what consent allows of each recording, with its digest."""
     for recording, digest in digests.items():
         if recording.subject_id not in ruling.ruling.allowed:
             continue
         if digest in ruling.unlinked:
-            yield recording
+            yield recording, digest
         elif frames := ruling.frames[digest]:
-            yield recording.model_copy(update={"usable": frames.ranges})
+            yield recording.model_copy(update={"usable": frames.ranges}), digest
 
 
 def recording_digest(frames: Path) -> bytes:
