@@ -40,6 +40,7 @@ def finetune(
         model.identity_head.parameters(),
         lr=config.optimiser.learning_rate * config.identity_learning_rate,
         weight_decay=0.0,
+        fused=True,
     )
     log = TrainingLog.of(dataset, config.optimiser, span)
     with torch.random.fork_rng():
