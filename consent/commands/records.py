@@ -97,6 +97,9 @@ def give(
     kind: Annotated[ConsentKind, typer.Option(help="How it was expressed.")] = ConsentKind.EXPLICIT,
     valid_days: Annotated[int | None, typer.Option(min=1, help="Days until it expires.")] = None,
     max_rounds: Annotated[int | None, typer.Option(min=1, help="Rounds that may use it.")] = None,
+    max_epsilon: Annotated[
+        str | None, typer.Option(help="Most privacy loss over all training, such as 2 or 0.5.")
+    ] = None,
     territory: Annotated[
         list[str] | None, typer.Option(help="Where it may be used, such as DE. Repeatable.")
     ] = None,
@@ -108,9 +111,11 @@ def give(
     folder: Folder = DEFAULT_FOLDER,
 ) -> None:
     """Record that a person agreed, to each purpose on its own."""
-    limits = Conditions(max_rounds=max_rounds, territories=tuple(territory or ()))
     end = None if valid_days is None else now() + timedelta(days=valid_days)
     with plain_errors():
+        limits = Conditions(
+            max_rounds=max_rounds, max_epsilon=max_epsilon, territories=tuple(territory or ())
+        )
         registry = opened(folder)
         index = registry.give(
             subject,

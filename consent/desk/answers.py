@@ -20,8 +20,9 @@ KINDS = (ConsentKind.EXPLICIT, ConsentKind.WRITTEN_RELEASE)
 WRITTEN_ONLY = frozenset({"US-IL"})  # 740 ILCS 14/15(b): a written release
 ASSENTS: tuple[Literal["given", "not_capable"], ...] = ("given", "not_capable")
 NO_LIMITS = Conditions()
-LIMITS = ("max_rounds", "territories")
+LIMITS = ("max_rounds", "max_epsilon", "territories")
 _ROUNDS = re.compile("[1-9][0-9]{0,5}")
+_EPSILON = re.compile(r"(?=.*[1-9])[0-9]{1,4}(\.[0-9]{1,6})?")
 _SCANS = (b"%PDF-", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
 
 
@@ -109,6 +110,8 @@ def _bad_limits(limits: Mapping[str, str], t: Mapping[str, str]) -> dict[str, st
     errors = {}
     if limits["max_rounds"] and not _ROUNDS.fullmatch(limits["max_rounds"]):
         errors["max_rounds"] = t["bad_rounds"]
+    if limits["max_epsilon"] and not _EPSILON.fullmatch(limits["max_epsilon"]):
+        errors["max_epsilon"] = t["bad_epsilon"]
     if not all(re.fullmatch(TERRITORY, place) for place in _places(limits)):
         errors["territories"] = t["bad_places"]
     return errors
@@ -116,7 +119,8 @@ def _bad_limits(limits: Mapping[str, str], t: Mapping[str, str]) -> dict[str, st
 
 def _conditions(limits: Mapping[str, str]) -> Conditions:
     rounds = int(limits["max_rounds"]) if limits["max_rounds"] else None
-    return Conditions(max_rounds=rounds, territories=_places(limits))
+    epsilon = limits["max_epsilon"] or None
+    return Conditions(max_rounds=rounds, max_epsilon=epsilon, territories=_places(limits))
 
 
 def _places(limits: Mapping[str, str]) -> tuple[str, ...]:

@@ -27,13 +27,15 @@ def standing(registry):
 
 def test_limits_hold_for_every_yes_and_are_printed(registrar_at_desk, registry) -> None:
     person = registrar_at_desk.register()
-    page = registrar_at_desk.answer(person, **SOME, max_rounds="3", territories="jp, US-IL jp")
+    page = registrar_at_desk.answer(
+        person, **SOME, max_rounds="3", max_epsilon="0.5", territories="jp, US-IL jp"
+    )
     assert page.status_code == 200
     given = registry.state().subjects[subject_of(registry)].answers[F].event
-    limits = Conditions(max_rounds=3, territories=("JP", "US-IL"))
+    limits = Conditions(max_rounds=3, max_epsilon="0.5", territories=("JP", "US-IL"))
     assert {g.conditions for g in given.grants} == {limits}
     for text in (page.text, registrar_at_desk.get(person).text):
-        assert text.count("at most 3 rounds, only in JP, US-IL") == 2
+        assert text.count("at most 3 rounds, epsilon at most 0.5, only in JP, US-IL") == 2
     assert standing(registry) is Status.ELSEWHERE  # this site says of no place that it is its own
 
 
@@ -46,7 +48,16 @@ def test_without_limits_nothing_is_said_of_any(registrar_at_desk, registry) -> N
 
 @pytest.mark.parametrize(
     "limit",
-    [{"max_rounds": "0"}, {"max_rounds": "two"}, {"max_rounds": "-1"}, {"territories": "Japan"}],
+    [
+        {"max_rounds": "0"},
+        {"max_rounds": "two"},
+        {"max_rounds": "-1"},
+        {"territories": "Japan"},
+        {"max_epsilon": "0"},
+        {"max_epsilon": "little"},
+        {"max_epsilon": "-1"},
+        {"max_epsilon": "inf"},
+    ],
 )
 def test_a_limit_that_cannot_be_read_is_not_left_out_in_silence(
     registrar_at_desk, registry, limit
