@@ -18,6 +18,7 @@ from core_model.commands.missing import ExtrasGroup
 from core_model.commands.predict import predict
 from core_model.commands.recipes import recipe, train
 from core_model.commands.release import export_weights, key
+from core_model.commands.zoo import zoo
 from core_model.config import Size, encoder_config
 from core_model.protocol.messages import digest
 
@@ -34,6 +35,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(cross)
 app.command()(identity)
+app.command()(zoo)
 
 
 @app.command()

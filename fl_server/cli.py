@@ -14,6 +14,7 @@ from consent.errors import ConsentError
 from core_model.checkpoint import CheckpointError, load_checkpoint
 from core_model.settings_file import SettingsError
 from fl_server.config import load_federation
+from fl_server.dashboard.command import dashboard, dashboard_user
 from fl_server.errors import ServerError
 from fl_server.folder import ServerFolder
 from fl_server.refusals import EXPLAINED
@@ -26,6 +27,8 @@ app = typer.Typer(
 )
 log_app = typer.Typer(no_args_is_help=True, help="The signed log of rounds.")
 app.add_typer(log_app, name="log")
+app.command()(dashboard)
+app.command()(dashboard_user)
 Folder = Annotated[Path, typer.Argument(help="Of the server, from: omote-server init")]
 FederationFile = Annotated[Path, typer.Argument(help="The federation.toml, or its folder.")]
 

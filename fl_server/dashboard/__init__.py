@@ -1,0 +1,1 @@
+"""The operator's dashboard: a page on loopback that shows a run as it goes on."""
