@@ -101,9 +101,7 @@ def _hide_input(
                 continue
             readings = reader.read(frame.number, frame.time_s, frame.image)
             image = hide_in(way, frame.image, readings, session.predictor, drawn)
-            if not readings:  # a face may have been missed: show nothing rather than everything
-                image[:] = 0
-                missed += 1
+            missed += not readings
             done += 1
             if video is not None:
                 video.write(image)
