@@ -28,6 +28,7 @@ from simulations.compare import write_table
 from simulations.experiment import run_experiment
 from simulations.faces.site import CACHE
 from simulations.mask.command import mask, mask_score
+from simulations.mask.serving import serve
 from simulations.privacy_command import privacy
 from simulations.report.page import write_report
 from simulations.results import Results
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.add_typer(tradeoff.app)
 app.command()(mask)
 app.command("mask-score")(mask_score)
+app.command()(serve)
 app.command()(privacy)
 console = Console()
 EXIT_INTERRUPTED = 130

@@ -24,7 +24,11 @@ _ALL_ROWS = 0xFFFF_FFFF  # of TIFF: one strip holds the whole image
 
 
 class PictureError(Exception):
-    """Not an image that can be read, or one that is too large."""
+    """Not an image that can be read."""
+
+
+class PictureTooLargeError(PictureError):
+    """It would take too much memory."""
 
 
 def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
@@ -35,7 +39,7 @@ def read_picture(path: Path, max_pixels: int = MAX_PIXELS) -> Image:
     """
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
-            raise PictureError(f"larger than {MAX_FILE_BYTES:,} bytes")
+            raise PictureTooLargeError(f"larger than {MAX_FILE_BYTES:,} bytes")
         content = path.read_bytes()
     except OSError as e:
         raise PictureError(f"not an image that can be read ({e.strerror})") from e
@@ -68,7 +72,7 @@ def check_size(content: bytes, max_pixels: int = MAX_PIXELS) -> None:
     if pixels is None or pixels <= 0:
         raise PictureError("not an image that can be read")
     if pixels > max_pixels:
-        raise PictureError(f"more than {max_pixels:,} pixels")
+        raise PictureTooLargeError(f"more than {max_pixels:,} pixels")
 
 
 def num_pixels(content: bytes) -> int | None:
@@ -149,7 +153,9 @@ def _tiff(content: bytes) -> int:
     for k in range(min(count, 1000)):
         entry = first + k * step
         tag, kind = struct.unpack_from(f"{order}HH", content, entry)
-        (number,) = struct.unpack_from(f"{order}{'H' if kind == 3 else 'I'}", content, entry + value)
+        (number,) = struct.unpack_from(
+            f"{order}{'H' if kind == 3 else 'I'}", content, entry + value
+        )
         tags[tag] = max(number, tags.get(tag, 0))
     width, height = tags.get(256, 0), tags.get(257, 0)
     rows = tags.get(278, _ALL_ROWS)

@@ -47,25 +47,27 @@ HIDERS: Mapping[str, Hider] = {
 def hide_faces(image: Image, readings: Sequence[Reading], hide: Hider, side: int = SIDE) -> Image:
     """Return the picture with every face hidden. Shape: kept.
 
-    Without any it is black: a face may have been missed, so nothing is shown rather than everything.
+    Without any, or if one cannot be covered, it is black: nothing is shown rather than everything.
     """
-    if not readings:
-        return np.zeros_like(image)
     out = image.copy()
     for reading in readings:
-        if reading.face is not None:
-            cutout = crop(image, reading.face, RECIPES["aligned5"].resized(side))
-            _paste(out, hide(cutout, reading), reading.face)
-    return out
+        face = reading.face
+        if face is None:
+            continue
+        cutout = crop(image, face, RECIPES["aligned5"].resized(side))
+        if not _paste(out, hide(cutout, reading), face):
+            return np.zeros_like(image)
+    return out if readings else np.zeros_like(image)
 
 
-def _paste(image: Image, cutout: Image, face: Face) -> None:
-    """Put a cut-out back where it came from, in place."""
+def _paste(image: Image, cutout: Image, face: Face) -> bool:
+    """Put a cut-out back where it came from, in place; tell whether that could be done."""
     side = cutout.shape[0]
     matrix, _ = cv2.estimateAffinePartial2D(TEMPLATE * side, face.points, method=cv2.LMEDS)
-    if matrix is None:
-        raise ValueError("the five points of a face fall together: nothing to paste to")
+    if matrix is None:  # the five points fall together
+        return False
     size = (image.shape[1], image.shape[0])
     cover = cv2.warpAffine(np.full((side, side), 255, np.uint8), matrix, size)
     placed = cv2.warpAffine(cutout, matrix, size, borderMode=cv2.BORDER_REPLICATE)
     image[cover > 0] = placed[cover > 0]
+    return True
