@@ -59,7 +59,8 @@ from core_model.cli import app
 try:
     app()
 finally:
-    print("heavy:", {"torch", "timm", "scipy", "onnx", "flwr", "consent", "grpc"} & set(sys.modules))
+    heavy = {"torch", "timm", "scipy", "onnx", "flwr", "consent", "grpc"}
+    print("heavy:", heavy & set(sys.modules))
 """
     typed = [sys.executable, "-c", code, "serve", *options(given), "--port", str(port)]
     process = subprocess.Popen(typed, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)

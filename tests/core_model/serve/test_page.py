@@ -100,7 +100,7 @@ def test_a_picture_in_which_no_face_was_found_comes_back_black(http) -> None:
 
 def test_when_faces_are_hidden_every_frame_is_searched(studio) -> None:
     """Who comes in between two detections would be shown."""
-    hidden = dict(stream="s", way="pixelate")
+    hidden = {"stream": "s", "way": "pixelate"}
     studio.read(picture(scene(0, people=(1,))), **hidden)
     answer = studio.read(picture(scene(1, people=(1, 4))), **hidden)
     assert len(answer.readings) == 2
@@ -169,11 +169,11 @@ def test_an_error_tells_neither_browser_nor_log_what_was_in_it(
 
 
 @pytest.mark.parametrize("path", ["/read", "/end", "/about"])
-@pytest.mark.parametrize("given", [None, "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN])
+@pytest.mark.parametrize("known", [None, "Bearer ", "Bearer wrong", f"Basic {TOKEN}", TOKEN])
 def test_whoever_does_not_know_the_address_that_was_printed_is_refused(
-    http, two, path, given
+    http, two, path, known
 ) -> None:
-    headers = {} if given is None else {"Authorization": given}
+    headers = {} if known is None else {"Authorization": known}
     answer = http.request("GET" if path == "/about" else "POST", path, headers=headers)
     assert (answer.status_code, answer.json()) == (401, {"problem": "token"})
 
@@ -217,7 +217,7 @@ def test_pages_fetch_nothing_from_elsewhere_and_nobody_frames_them(http) -> None
     sources = re.findall(r'(?:src|href)="([^"]+)"', page.text)
     assert sources
     assert all(s.startswith(("/", "#")) for s in sources)
-    assert not re.findall(r"<script(?![^>]*(?:src|application/json))|style=|on\w+=", page.text)
+    assert not re.findall(r"<script(?![^>]*(?:src|application/json))|\sstyle=|\son\w+=", page.text)
     for name in ("page.js", "view.js", "page.css"):
         text = (files("core_model.serve") / "static" / name).read_text("utf-8")
         assert not re.findall(r"https?:|url\(|@import|innerHTML|eval\(", text)

@@ -212,7 +212,9 @@ def test_the_generated_code_is_that_of_the_proto() -> None:
     for name, body in re.findall(r"message (\w+) \{([^}]*)\}", text):
         fields = re.findall(r"(repeated )?(\w+) (\w+) = (\d+);", body)
         message = pb.DESCRIPTOR.message_types_by_name[name]
-        assert [(f, int(n)) for _, _, f, n in fields] == [(f.name, f.number) for f in message.fields]
+        assert [(f, int(n)) for _, _, f, n in fields] == [
+            (f.name, f.number) for f in message.fields
+        ]
         for (_, kind, _, _), field in zip(fields, message.fields, strict=True):
             named = field.message_type or field.enum_type
             assert named is None or named.name == kind
