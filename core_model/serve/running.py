@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 import signal
+import socket as socketlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -126,19 +127,23 @@ def serve(studio: Studio, address: Address | None, socket: Path | None, tell: Te
 
 
 def serve_page(studio: Studio, address: Address, tell: Tell) -> None:
-    """Serve the page until Ctrl+C."""
+    """Serve the page until Ctrl+C.
+
+    Raises:
+        OSError: The port is taken.
+    """
     import uvicorn  # and FastAPI: only for those who ask for the page
 
     from core_model.serve.page import make_app
 
     token = secrets.token_urlsafe(24)
     app = make_app(studio, address.hosts, token, tls=address.tls_cert is not None)
+    # Before the address is told: its key would go to whoever has the port.
+    listener = bound(address)
     tell(f"Open {address.url(token)}")
     tell("Whoever has this address can have pictures read, and sees none of yours. Ctrl+C ends it.")
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=address.listen,
-        port=address.port,
         ssl_certfile=address.tls_cert,
         ssl_keyfile=address.tls_key,
         access_log=False,
@@ -148,6 +153,29 @@ def serve_page(studio: Studio, address: Address, tell: Tell) -> None:
         limit_concurrency=32,
         timeout_graceful_shutdown=3,  # a browser keeps its connection open
     )
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def bound(address: Address) -> socketlib.socket:
+    """Return a socket that nobody else can have.
+
+    Raises:
+        OSError: Another program listens there.
+    """
+    is_v6 = ipaddress.ip_address(address.listen).version == 6
+    listener = socketlib.socket(socketlib.AF_INET6 if is_v6 else socketlib.AF_INET)
+    listener.setsockopt(socketlib.SOL_SOCKET, socketlib.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address.listen, address.port))
+        listener.listen()
+    except OSError as e:
+        listener.close()
+        raise OSError(
+            f"{address.listen}:{address.port} cannot be listened on ({e.strerror}); "
+            "name another with --port"
+        ) from e
+    return listener
 
 
 def trusted(named: str | None, usual: Path) -> str | None:

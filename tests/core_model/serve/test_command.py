@@ -49,6 +49,17 @@ def test_a_model_that_nobody_trusted_signed_is_not_served(given, tmp_path) -> No
     assert (stopped.exit_code, "not among those that you trust" in stopped.output) == (4, True)
 
 
+def test_the_key_is_not_told_when_another_program_has_the_port(given) -> None:
+    """That program would be handed the key, and a page that looks like ours."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        stopped = RUN.invoke(app, ["serve", *options(given), "--port", str(port)])
+    assert (stopped.exit_code, "--port" in stopped.output) == (1, True), stopped.output
+    assert "Open" not in stopped.output
+
+
 def test_it_listens_on_this_machine_alone_needs_no_torch_and_ends_when_told(given) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

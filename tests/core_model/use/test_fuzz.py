@@ -20,7 +20,11 @@ def fuzzed(kind, first, count, folder, root):
         write_model(folder / "m.onnx", release_bytes(root), None)
     command = [sys.executable, "-m", "tests.core_model.use.fuzzing", kind, str(folder)]
     done = subprocess.run(
-        [*command, str(first), str(count)], capture_output=True, text=True, timeout=1200
+        [*command, str(first), str(count)],
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=1200,
     )
     at = (folder / "at").read_text()
     assert done.returncode == 0, f"{kind} {at}: {done.returncode}\n{done.stderr[-2000:]}"
