@@ -18,6 +18,7 @@ from core_model.commands.missing import ExtrasGroup
 from core_model.commands.predict import predict
 from core_model.commands.recipes import recipe, train
 from core_model.commands.release import export_weights, key
+from core_model.commands.serve import serve
 from core_model.commands.zoo import zoo
 from core_model.config import Size, encoder_config
 from core_model.protocol.messages import digest
@@ -29,6 +30,7 @@ app.command("import")(import_weights)
 app.command("export")(export_weights)
 app.command()(key)
 app.command()(predict)
+app.command()(serve)
 app.command()(drift)
 app.command()(recipe)
 app.command()(train)

@@ -29,6 +29,7 @@ from simulations.compare import write_table
 from simulations.experiment import run_experiment
 from simulations.faces.site import CACHE
 from simulations.mask.command import mask, mask_score
+from simulations.mask.serving import serve
 from simulations.privacy_command import privacy
 from simulations.report.page import write_report
 from simulations.results import Results
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.add_typer(tradeoff.app)
 app.command()(mask)
 app.command("mask-score")(mask_score)
+app.command()(serve)
 app.command()(privacy)
 app.command()(zoo)
 console = Console()

@@ -9,6 +9,10 @@ from typer.core import TyperGroup
 
 _EXTRAS = {
     "cv2": "predict",
+    "fastapi": "serve",
+    "google": "serve",
+    "grpc": "serve",
+    "grpc_health": "serve",
     "matplotlib": "report",
     "onnx": "export",
     "onnxruntime": "predict",
@@ -17,6 +21,7 @@ _EXTRAS = {
     "timm": "train",
     "torch": "train",
     "torchvision": "train",
+    "uvicorn": "serve",
 }
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
+from core_model.data.picture import MAX_PIXELS, Image, PictureError, read_picture
 
 IMAGE_ENDINGS = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".tif", ".tiff", ".webp"})
 VIDEO_ENDINGS = frozenset(
@@ -76,15 +75,12 @@ def read_image(path: Path) -> Image:
     """Read one image. Shape: (H, W, 3).
 
     Raises:
-        VideoError: It is not an image, or is damaged.
+        VideoError: It is not an image, is damaged or is too large.
     """
     try:
-        image = cv2.imread(str(path), cv2.IMREAD_COLOR_RGB)
-    except cv2.error:  # a damaged size that OpenCV refuses
-        image = None
-    if image is None:
-        raise VideoError(f"{path.name}: not an image that can be read")
-    return np.asarray(image, np.uint8)
+        return read_picture(path)
+    except PictureError as e:
+        raise VideoError(f"{path.name}: {e}") from e
 
 
 # --- folders ---------------------------------------------------------------------------------
@@ -129,6 +125,10 @@ def _opened(path: Path) -> cv2.VideoCapture:
     capture = cv2.VideoCapture(str(path))
     if not capture.isOpened():
         raise VideoError(f"{path.name}: not a video that can be read, or cut off at its start")
+    size = (capture.get(cv2.CAP_PROP_FRAME_WIDTH), capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+    if size[0] * size[1] > MAX_PIXELS:  # before anything of it is decoded
+        capture.release()
+        raise VideoError(f"{path.name}: frames of more than {MAX_PIXELS:,} pixels")
     return capture
 
 

@@ -14,6 +14,7 @@ Floats = NDArray[np.float32]
 _FAILURES = (
     state.EPFail, state.Fail, state.InvalidArgument, state.InvalidGraph, state.InvalidProtobuf,
     state.NotImplemented, state.RuntimeException, RuntimeError,
+    UnicodeDecodeError,  # its message names a damaged part by bytes that are no text
 )  # fmt: skip
 _INPUT, _OUTPUTS = "faces", ["probabilities", "logits"]
 
@@ -41,10 +42,10 @@ class Runtime:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             self._session = ort.InferenceSession(content, options, ["CPUExecutionProvider"])
+            inputs = [(i.name, i.type) for i in self._session.get_inputs()]
+            outputs = [o.name for o in self._session.get_outputs()]
         except _FAILURES as e:
             raise RuntimeRefusedError(f"not a model that can run: {_short(e)}") from e
-        inputs = [(i.name, i.type) for i in self._session.get_inputs()]
-        outputs = [o.name for o in self._session.get_outputs()]
         if inputs != [(_INPUT, "tensor(uint8)")] or outputs != _OUTPUTS:
             raise RuntimeRefusedError(
                 f"expected bytes of {_INPUT!r} in and {_OUTPUTS} out, got {inputs} and {outputs}"

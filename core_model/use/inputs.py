@@ -17,7 +17,6 @@ from core_model.data.video import IMAGE_ENDINGS, VideoError, is_video
 
 Kind = Literal["images", "recording", "camera"]
 DEFAULT_RATE = 25.0  # frames a second where nothing tells
-MAX_PIXELS = 64_000_000  # of one image
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def read(given: Input, skip: int = 0) -> Iterator[Frame | VideoError]:
     if given.kind == "images":
         for number, path in enumerate(given.paths[skip:], start=skip + 1):
             try:
-                yield Frame(path.name, number, 0.0, _image(path))
+                yield Frame(path.name, number, 0.0, video.read_image(path))
             except VideoError as e:
                 yield e
     elif given.kind == "camera":
@@ -125,13 +124,6 @@ def frame_rate(path: Path) -> float:
     rate = float(capture.get(cv2.CAP_PROP_FPS))
     capture.release()
     return rate if 1 <= rate <= 1000 else DEFAULT_RATE
-
-
-def _image(path: Path) -> Image:
-    image = video.read_image(path)
-    if image.shape[0] * image.shape[1] > MAX_PIXELS:
-        raise VideoError(f"{path.name}: more than {MAX_PIXELS:,} pixels")
-    return image
 
 
 def _camera(number: int) -> Iterator[Frame]:

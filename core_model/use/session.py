@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,9 @@ class Session:
         """
         read = read_model(model, keys, may_be_unsigned=may_be_unsigned)
         faces = None if choices.are_crops else FaceDetector(detector)
-        session = cls(read, Predictor(read, threads), faces, choices)
+        predictor = Predictor(read, threads)
+        read = replace(read, content=b"")  # the runtime has its own copy
+        session = cls(read, predictor, faces, choices)
         session.reader(Input("", "recording", ()))  # refuses now what does not fit
         return session
 

@@ -23,7 +23,7 @@ from simulations.mask.score import score, table
 from simulations.mask.ways import Way, hide_in
 
 CACHE = Path.home() / ".cache" / "omote"
-_FAILURES = (
+FAILURES = (
     FaceModelError, ModelFileError, OSError, PermitError, SignatureError, ValueError, VideoError,
 )  # fmt: skip
 Model = Annotated[Path, typer.Option(help="A released model (.onnx).")]
@@ -60,7 +60,7 @@ def mask(
             typer.echo(f"{given.name}: {done} frames in {out}")
             if missed:
                 typer.echo(f"  no face found in {missed}: these were blacked out")
-    except _FAILURES as e:
+    except FAILURES as e:
         typer.echo(str(e), err=True)
         raise typer.Exit(1) from e
 
@@ -78,7 +78,7 @@ def mask_score(
         keys = read_public_keys(trust) if trust else ()
         predictor = Predictor(read_model(model, keys, may_be_unsigned=unsigned))
         found = score(recordings, predictor, Mask(cache, person, max(64, predictor.recipe.size)))
-    except _FAILURES as e:
+    except FAILURES as e:
         typer.echo(str(e), err=True)
         raise typer.Exit(1) from e
     for line in table(found):
@@ -101,9 +101,7 @@ def _hide_input(
                 continue
             readings = reader.read(frame.number, frame.time_s, frame.image)
             image = hide_in(way, frame.image, readings, session.predictor, drawn)
-            if not readings:  # a face may have been missed: show nothing rather than everything
-                image[:] = 0
-                missed += 1
+            missed += not readings
             done += 1
             if video is not None:
                 video.write(image)

@@ -15,6 +15,7 @@ from core_model.release.card import CARD_KEY
 from core_model.release.graph import with_metadata
 from core_model.release.model_file import ModelFileError, read_model, signature_path, write_model
 from core_model.release.onnx_scan import NotOnnxError, check_alone, metadata_of
+from core_model.release.runtime import Runtime, RuntimeRefusedError
 from core_model.release.signature import (
     PublicKey,
     SignatureError,
@@ -259,3 +260,8 @@ print(refused, grown // 1024)
     refused, grown_mib = map(int, done.stdout.split())
     assert refused > 150
     assert grown_mib < 60
+
+
+def test_a_fault_that_the_runtime_tells_in_bytes_that_are_no_text_is_a_plain_error(content) -> None:
+    with pytest.raises(RuntimeRefusedError, match="not a model that can run"):
+        Runtime(content.replace(b"Conv", b"Co\xffv"))

@@ -17,11 +17,10 @@ from consent.errors import DeniedError
 from consent.keys import SigningKey
 from consent.permit import sign_permit
 from core_model.cli import app
-from core_model.data.video import VideoError
 from core_model.release.model_file import write_model
 from core_model.release.signature import new_key
 from core_model.use import run as run_module
-from core_model.use.inputs import Frame, find_inputs, read
+from core_model.use.inputs import read
 from core_model.use.permit import PermitError, read_permit
 from tests.core_model.released import (
     AUS,
@@ -294,31 +293,3 @@ except SystemExit as e:
     assert heavy.strip() == "set()"
     assert float(seconds) < 1.5  # of processor time: other programs do not count
     assert int(mib) < 400
-
-
-def test_thousands_of_damaged_images_and_videos_end_in_frames_or_plain_errors(
-    desk, tmp_path
-) -> None:
-    images = []
-    for ending in (".png", ".jpg", ".bmp", ".webp"):
-        small = orl_face(1, 1, 64)
-        images.append((ending, cv2.imencode(ending, small)[1].tobytes()))
-    video = write_video(tmp_path / "short.avi", 3).read_bytes()
-    outcomes = {Frame: 0, VideoError: 0}
-    for number in range(1200):
-        chance = np.random.default_rng(number)
-        ending, raw = images[number % len(images)]
-        if number % 20 == 0:
-            ending, raw = ".avi", video
-        broken = bytearray(raw)
-        for _ in range(int(chance.integers(1, 8))):
-            at = int(len(broken) * chance.random() ** 2)
-            broken[at : at + int(chance.integers(1, 9))] = chance.bytes(int(chance.integers(0, 9)))
-        path = tmp_path / f"x{ending}"
-        path.write_bytes(broken)
-        try:
-            for found in read(find_inputs([str(path)])[0]):
-                outcomes[type(found)] += 1
-        except VideoError:
-            outcomes[VideoError] += 1
-    assert min(outcomes.values()) > 100

@@ -7,9 +7,9 @@ import pytest
 
 from core_model.action_units import UNION
 from core_model.data.face import TEMPLATE
+from core_model.use.hide import cut_out, pixelate
 from simulations.faces.facs import STEPS, intensity
 from simulations.mask.reenact import MAX_LIGHT, Mask, Pose, activations_of, light_of, pose_of
-from simulations.mask.ways import cut_out, pixelate
 
 AUS = (1, 12, 26)
 THRESHOLDS = np.array([0.5, 0.3, 0.7])
