@@ -21,7 +21,7 @@ from core_model.evaluation.verification import verify
 from core_model.nn.iat import IATModel
 from core_model.privacy.chance import SimulationChance, add_noise
 from core_model.training.finetune import finetune
-from simulations.attacks.result import Row
+from core_model.evaluation.attack_result import Row
 from simulations.attacks.setting import CPU, Setting
 from simulations.attacks.training import (
     fresh,

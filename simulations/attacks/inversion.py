@@ -32,7 +32,7 @@ from core_model.evaluation.metrics import Score
 from core_model.nn.iat import IATModel, au_losses
 from core_model.privacy.chance import SimulationChance, add_noise
 from core_model.training.seeds import derive_seed
-from simulations.attacks.result import Row
+from core_model.evaluation.attack_result import Row
 from simulations.attacks.setting import AUS, Setting
 from simulations.attacks.training import plan_of, settings_of
 from simulations.real_faces import IMAGES_PER_PERSON, NUM_PEOPLE, orl_folder, write_orl_site

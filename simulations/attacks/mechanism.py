@@ -14,7 +14,7 @@ from core_model.privacy.clipping import ClipGroup
 from core_model.privacy.replay import TOLERANCE, replay
 from core_model.privacy.scope import trainable
 from core_model.training.private import FinetuningLoss
-from simulations.attacks.result import Row
+from core_model.evaluation.attack_result import Row
 from simulations.attacks.setting import CPU, Setting
 from simulations.attacks.training import (
     fresh,

@@ -18,7 +18,7 @@ from core_model.evaluation.metrics import Score
 from core_model.evaluation.ranking import areas
 from core_model.nn.iat import IATModel
 from core_model.training.seeds import derive_seed
-from simulations.attacks.result import Row
+from core_model.evaluation.attack_result import Row
 from simulations.attacks.setting import Setting
 from simulations.attacks.training import (
     change,

@@ -1,4 +1,4 @@
-"""What an attack found, as it stands in JSON. One file for each attack. Names no person."""
+"""What an attack found, as it stands in JSON. Names no person; no torch."""
 
 from __future__ import annotations
 
@@ -69,3 +69,12 @@ class AttackResult(Settings):
     def is_meaningful(self) -> bool:
         """Whether the attack works where nothing defends: else its failures say nothing."""
         return all(row.has_succeeded for row in self.rows if row.is_baseline)
+
+
+class AttackResults(Settings):
+    """What a whole suite found."""
+
+    format: Literal[1] = 1
+    command: str
+    machine: str
+    results: tuple[AttackResult, ...]
