@@ -17,6 +17,7 @@ from fl_server.config import load_federation
 from fl_server.errors import ServerError
 from fl_server.folder import ServerFolder
 from fl_server.refusals import EXPLAINED
+from fl_server.release_command import release_model
 from fl_server.round_state import load_state
 
 app = typer.Typer(
@@ -178,6 +179,9 @@ def report(
     with plain_errors():
         write_report(ServerFolder(folder.resolve()), out, _now())
     typer.echo(f"Wrote {out}.")
+
+
+app.command("release")(release_model)
 
 
 @app.command()

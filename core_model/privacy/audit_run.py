@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from core_model.config import FinetuneConfig, OptimiserConfig
 from core_model.data.frames import FrameDataset
@@ -51,8 +52,8 @@ class Canaries(NamedTuple):
     plan: PrivacyPlan
     group: ClipGroup
     loss: FinetuningLoss
-    frames: torch.Tensor
-    gradients: torch.Tensor
+    frames: Tensor
+    gradients: Tensor
 
 
 def prepare(model: IATModel, epsilon: float, number: int, folder: Path) -> Canaries:
@@ -102,7 +103,9 @@ def run_audit(canaries: Canaries, seed: int, *, noise_share: float = 1.0) -> Aud
     )  # fmt: skip
     watchers: list[GradientWatcher] = []
 
-    def optimiser_of(weights, *_):  # type: ignore[no-untyped-def]
+    def optimiser_of(
+        weights: Iterable[tuple[str, nn.Parameter]], _: OptimiserConfig, __: int
+    ) -> torch.optim.Optimizer:
         watchers.append(GradientWatcher(weights))
         return watchers[0]
 
@@ -118,9 +121,7 @@ def run_audit(canaries: Canaries, seed: int, *, noise_share: float = 1.0) -> Aud
 def run_replay(canaries: Canaries) -> Replay:
     """Leave out each of some canaries from a step of the same loss and weights."""
     frames = canaries.frames[:REPLAYED]
-    return replay(
-        canaries.model, [canaries.group], canaries.loss, frames, canaries.plan.clipping
-    )
+    return replay(canaries.model, [canaries.group], canaries.loss, frames, canaries.plan.clipping)
 
 
 def audit_model(model: IATModel, epsilon: float, number: int, seed: int) -> tuple[Audit, Replay]:
@@ -130,9 +131,7 @@ def audit_model(model: IATModel, epsilon: float, number: int, seed: int) -> tupl
         return run_audit(canaries, seed), run_replay(canaries)
 
 
-def write_canaries(
-    folder: Path, number: int, side: int, aus: Sequence[int]
-) -> list[Recording]:
+def write_canaries(folder: Path, number: int, side: int, aus: Sequence[int]) -> list[Recording]:
     """Write people who are like nobody: one image of black and white noise each, labels at random.
 
     Their gradients hardly overlap, so each shows in a sum of all.

@@ -64,7 +64,9 @@ def replay(
         people = owners.unique()
         for person in people:
             without = clipper.clipped_sums(loss, frames[owners != person])
-            moved = [(summed - without[n]).double().square().sum() for n, summed in everybody.items()]
+            moved = [
+                (summed - without[n]).double().square().sum() for n, summed in everybody.items()
+            ]
             largest = max(largest, float(torch.stack(moved).sum().sqrt()) / promised)
     finally:
         clipper.release()

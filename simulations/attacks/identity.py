@@ -15,13 +15,13 @@ import torch
 from torch import Tensor
 
 from core_model.data.frames import FrameDataset
+from core_model.evaluation.attack_result import Row
 from core_model.evaluation.attackers import ATTACKERS, Evidence, attack
 from core_model.evaluation.predict import predict
 from core_model.evaluation.verification import verify
 from core_model.nn.iat import IATModel
 from core_model.privacy.chance import SimulationChance, add_noise
 from core_model.training.finetune import finetune
-from core_model.evaluation.attack_result import Row
 from simulations.attacks.setting import CPU, Setting
 from simulations.attacks.training import (
     fresh,

@@ -27,12 +27,12 @@ from core_model.config import EncoderConfig
 from core_model.data.augment import MEAN, STD, standardise
 from core_model.data.frames import FrameDataset
 from core_model.data.recordings import read_recordings
+from core_model.evaluation.attack_result import Row
 from core_model.evaluation.bootstrap import draw_people
 from core_model.evaluation.metrics import Score
 from core_model.nn.iat import IATModel, au_losses
 from core_model.privacy.chance import SimulationChance, add_noise
 from core_model.training.seeds import derive_seed
-from core_model.evaluation.attack_result import Row
 from simulations.attacks.setting import AUS, Setting
 from simulations.attacks.training import plan_of, settings_of
 from simulations.real_faces import IMAGES_PER_PERSON, NUM_PEOPLE, orl_folder, write_orl_site

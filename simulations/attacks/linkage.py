@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from core_model.evaluation.attack_result import Row
 from core_model.evaluation.bootstrap import draw_people
 from core_model.evaluation.metrics import Score
 from simulations.attacks.inversion import OPEN, Album, album, as_bytes
 from simulations.attacks.recognisers import Recogniser, recognisers
-from core_model.evaluation.attack_result import Row
 from simulations.attacks.setting import Setting
 
 ORIGINAL = "the image itself"

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from core_model.evaluation.attack_result import Row
 from core_model.evaluation.metrics import Score
 from core_model.nn.weights import schema_of
 from core_model.privacy.audit_run import Canaries, prepare, run_audit
@@ -14,11 +15,10 @@ from core_model.privacy.clipping import ClipGroup
 from core_model.privacy.replay import TOLERANCE, replay
 from core_model.privacy.scope import trainable
 from core_model.training.private import FinetuningLoss
-from core_model.evaluation.attack_result import Row
 from simulations.attacks.setting import CPU, Setting
 from simulations.attacks.training import (
-    fresh,
     frames_of_people,
+    fresh,
     plan_of,
     settings_of,
     shared_weights,
@@ -57,7 +57,9 @@ def neighbours(setting: Setting) -> tuple[Row, ...]:
         ("as it is, hard clipping", replay(model, group, loss, frames, "hard"), False),
     ]  # fmt: skip
     return tuple(
-        Row.of(against, "moved / promised", Score(v.largest, NONE, NONE), 1 + TOLERANCE, is_baseline=b)
+        Row.of(
+            against, "moved / promised", Score(v.largest, NONE, NONE), 1 + TOLERANCE, is_baseline=b
+        )
         for against, v, b in rows
     )
 

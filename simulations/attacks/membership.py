@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from scipy.stats import norm
 from torch import Tensor
 
+from core_model.evaluation.attack_result import Row
 from core_model.evaluation.bootstrap import draw_people
 from core_model.evaluation.metrics import Score
 from core_model.evaluation.ranking import areas
 from core_model.nn.iat import IATModel
 from core_model.training.seeds import derive_seed
-from core_model.evaluation.attack_result import Row
 from simulations.attacks.setting import Setting
 from simulations.attacks.training import (
     change,
-    fresh,
     frames_of_people,
+    fresh,
     gradients_of,
     losses_of,
     shared_weights,

