@@ -13,7 +13,7 @@ def english(f: PrivacyFacts) -> str:
     """Say it to somebody who has to decide."""
     lines = [
         "PRIVACY OF PEOPLE WHO WERE TRAINED ON",
-        f"Epsilon is {f.epsilon:g} for a person (all their frames, all {f.num_rounds} rounds), with "
+        f"Epsilon is {f.epsilon:g} for a person (all frames, all {f.num_rounds} rounds), with "
         f"delta {f.delta:g}. What somebody thinks about a person from this model can become at "
         f"most {_times(f.epsilon)} times as likely as it would be had that person not taken part. "
         f"Smaller is better. {f.num_sites} sites took part; who is at two of them has the sum.",
