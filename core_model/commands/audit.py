@@ -32,10 +32,10 @@ def audit(
     """
     from core_model.evaluation.model_run import load_detector  # torch: not for --help
     from core_model.privacy.audit_result import AuditResult
-    from core_model.privacy.audit_run import DELTA, audit_model
     from core_model.privacy.replay import TOLERANCE
     from core_model.release.results_file import vouch as sign
     from core_model.release.signature import SignatureError
+    from core_model.training.audit_run import DELTA, audit_model
 
     try:
         model, manifest = load_detector(checkpoint)

@@ -10,10 +10,10 @@ import torch
 from core_model.evaluation.attack_result import Row
 from core_model.evaluation.metrics import Score
 from core_model.nn.weights import schema_of
-from core_model.privacy.audit_run import Canaries, prepare, run_audit
 from core_model.privacy.clipping import ClipGroup
 from core_model.privacy.replay import TOLERANCE, replay
 from core_model.privacy.scope import trainable
+from core_model.training.audit_run import Canaries, prepare, run_audit
 from core_model.training.private import FinetuningLoss
 from simulations.attacks.setting import CPU, Setting
 from simulations.attacks.training import (

@@ -9,11 +9,12 @@ from typer.testing import CliRunner
 from core_model.cli import app
 from core_model.config import EncoderConfig
 from core_model.nn.iat import IATModel
-from core_model.privacy import audit_run, clipping
-from core_model.privacy.audit_run import prepare, run_audit, run_replay
+from core_model.privacy import clipping
 from core_model.privacy.replay import replay
 from core_model.release.results_file import ResultsError, read_results
 from core_model.release.signature import new_key
+from core_model.training import audit_run
+from core_model.training.audit_run import prepare, run_audit, run_replay
 from tests.core_model.released import write_checkpoint
 
 ENCODER = EncoderConfig(image_size=16, patch_size=8, embed_dim=16, depth=1, num_heads=2)
