@@ -53,8 +53,8 @@ PATCHES = ("encoder.patches.project.weight", "encoder.positions.table")
 class Album:
     """Pictures of people, two recordings of each, and what was drawn from updates."""
 
-    enrolled: Tensor  # (People, images, 3, S, S) of the first recording
-    hidden: Tensor  # (People, images, 3, S, S) of the second
+    enrolled: Tensor  # (everybody, images, 3, S, S) of the first recording
+    hidden: Tensor  # (attacked people, images, 3, S, S) of the second; the first of everybody
     drawn: dict[str, Tensor]  # by what the attacker saw: the first hidden image, (People, 3, S, S)
 
 
@@ -78,9 +78,9 @@ def album(setting: Setting) -> Album:
     """Take the first hidden image of each person, make its update, and draw it again."""
     faces = pictures_of(setting)
     people = min(setting.effort.pictures, len(faces.subjects))
-    shots = [_by_recording(faces, person) for person in range(people)]
+    shots = [_by_recording(faces, person) for person in range(len(faces.subjects))]
     enrolled = torch.stack([first for first, _ in shots])
-    hidden = torch.stack([second for _, second in shots])
+    hidden = torch.stack([second for _, second in shots[:people]])
     model = _detector(setting.seed)
     drawn: dict[str, list[Tensor]] = {OPEN: [], MEAN_OF: [], NOISY: [], OURS: []}
     for person, images in enumerate(hidden):

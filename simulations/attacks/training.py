@@ -63,6 +63,8 @@ def shared_weights(setting: Setting) -> IATModel:
 def train_plainly(start: IATModel, dataset: FrameDataset, epochs: int, seed: int) -> IATModel:
     """Return ``start`` after training without any promise."""
     model = copy.deepcopy(start)
+    # Each site has an identity head of its own people; without reversal it teaches nobody.
+    model.identity_head = torch.nn.Linear(ENCODER.embed_dim, len(dataset.subjects))
     finetune(model, dataset, settings_of(epochs), device=CPU, seed=seed)
     return model
 
