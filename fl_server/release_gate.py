@@ -183,7 +183,7 @@ def _attacks(policy: ReleasePolicy, attacks: AttackResults | None) -> tuple[Atta
         AttackTried(
             attack=r.attack,
             works_undefended=r.is_meaningful,
-            leaks=tuple(x.against for x in r.rows if x.has_succeeded and not x.is_baseline),
+            leaks=tuple(x.against for x in r.rows if x.has_succeeded and x.is_defended),
         )
         for r in attacks.results
     )

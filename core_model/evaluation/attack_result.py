@@ -25,6 +25,8 @@ class Row(Settings):
     high: float | None
     chance: float  # what guessing gets, or what the promise allows
     is_baseline: bool = False  # without the defence: the attack must succeed here
+    # Without the defence too, or with a fault put in: no defence is judged by it.
+    is_reference: bool = False
     wants_less: bool = False  # an error: the attacker wants it below chance
 
     @classmethod
@@ -36,14 +38,21 @@ class Row(Settings):
         chance: float,
         *,
         is_baseline: bool = False,
+        is_reference: bool = False,
         wants_less: bool = False,
     ) -> Row:
         """Return a row of a value with its interval."""
         ends = [e if e == e else None for e in (score.low, score.high)]  # JSON knows no nan
         return cls(
             against=against, measure=measure, value=score.value, low=ends[0], high=ends[1],
-            chance=chance, is_baseline=is_baseline, wants_less=wants_less,
+            chance=chance, is_baseline=is_baseline, is_reference=is_reference,
+            wants_less=wants_less,
         )  # fmt: skip
+
+    @property
+    def is_defended(self) -> bool:
+        """Whether something defends that this row judges."""
+        return not (self.is_baseline or self.is_reference)
 
     @property
     def has_succeeded(self) -> bool:

@@ -121,7 +121,7 @@ def _named(against: str, evidence: Evidence, *, is_baseline: bool) -> list[Row]:
         must = is_baseline and name == "linear"
         rows.append(
             Row.of(f"{against}: {name}", "named rightly", found.accuracy, found.chance,
-                   is_baseline=must)
+                   is_baseline=must, is_reference=is_baseline)
         )  # fmt: skip
     return rows
 
@@ -129,4 +129,7 @@ def _named(against: str, evidence: Evidence, *, is_baseline: bool) -> list[Row]:
 def _verified(against: str, evidence: Evidence, is_baseline: bool) -> Row:
     score = verify(evidence).equal_error_rate
     must = is_baseline and "logits" not in against
-    return Row.of(against, "EER", score, 0.5, is_baseline=must, wants_less=True)
+    return Row.of(
+        against, "EER", score, 0.5,
+        is_baseline=must, is_reference=is_baseline, wants_less=True,
+    )  # fmt: skip

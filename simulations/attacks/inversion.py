@@ -46,6 +46,7 @@ OPEN = "one image, positions trained and sent"
 OURS = "one image, as here: positions fixed, found by search"
 MEAN_OF = f"mean of {IMAGES_PER_PERSON // 2} images of a person, positions trained and sent"
 NOISY = f"one image, positions trained and sent, epsilon {EPSILON:g} a step"
+UNDEFENDED = (OPEN, MEAN_OF)
 PATCHES = ("encoder.patches.project.weight", "encoder.positions.table")
 
 
@@ -69,7 +70,10 @@ def reconstruct(setting: Setting) -> tuple[Row, ...]:
         each = _psnr(pictures, target)
         drawn = (draw_people(len(each)) @ each) / len(each)
         score = Score.of(float(each.mean()), drawn, len(each))
-        rows.append(Row.of(against, "PSNR, dB", score, guess, is_baseline=against == OPEN))
+        rows.append(
+            Row.of(against, "PSNR, dB", score, guess, is_baseline=against == OPEN,
+                   is_reference=against in UNDEFENDED)
+        )  # fmt: skip
     return tuple(rows)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from core_model.evaluation.attack_result import Row
 from core_model.evaluation.bootstrap import draw_people
 from core_model.evaluation.metrics import Score
-from simulations.attacks.inversion import OPEN, Album, album, as_bytes
+from simulations.attacks.inversion import OPEN, UNDEFENDED, Album, album, as_bytes
 from simulations.attacks.recognisers import Recogniser, Vectors, recognisers
 from simulations.attacks.setting import Setting
 
@@ -33,7 +33,7 @@ def link(setting: Setting) -> tuple[Row, ...]:
             must = against in (ORIGINAL, OPEN) and recogniser is found[0]
             rows.append(
                 Row.of(f"{against}: {recogniser.name}", "named rightly", score, 1 / len(templates),
-                       is_baseline=must)
+                       is_baseline=must, is_reference=against in (ORIGINAL, *UNDEFENDED))
             )  # fmt: skip
     return tuple(rows)
 

@@ -71,5 +71,5 @@ def _bound(against: str, made: Canaries, setting: Setting, noise_share: float) -
     is_sure = noise_share == NO_NOISE
     return Row.of(
         f"{against}: {found.right} of {found.guesses} coins", "epsilon is at least (95 %)",
-        score, PROMISE, is_baseline=is_sure,
+        score, PROMISE, is_baseline=is_sure, is_reference=noise_share < 1,
     )  # fmt: skip

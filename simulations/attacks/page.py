@@ -54,6 +54,8 @@ def verdict(row: Row) -> str:
     """Say what a row shows."""
     if row.is_baseline:
         return "works, undefended" if row.has_succeeded else "FAILED undefended: rows say nothing"
+    if row.is_reference:
+        return "works, undefended" if row.has_succeeded else "fails, undefended"
     return "leaks" if row.has_succeeded else "no leak shown"
 
 
