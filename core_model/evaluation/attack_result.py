@@ -72,7 +72,7 @@ class AttackResult(Settings):
     rows: tuple[Row, ...] = Field(min_length=2)
     effort: str  # quick or full
     seed: int
-    seconds: float
+    seconds: float  # of one processor
 
     @property
     def is_meaningful(self) -> bool:

@@ -77,9 +77,10 @@ def from_updates(setting: Setting) -> tuple[Row, ...]:
         people = np.flatnonzero(who).tolist()
         seen["update, no noise"].append(change(start, plain(start, people, k)))
     others = [
-        change(start, plain(start, people, 99 + k)) for k, people in enumerate(_sites_of(setting))
+        change(start, train_plainly(start, setting.new_people, EPOCHS_OF_A_ROUND, 99 + k))
+        for k in range(NUM_SITES - 1)
     ]
-    mean = [torch.stack([u, *others[1:]]).mean(dim=0) for u in seen["update, no noise"]]
+    mean = [torch.stack([u, *others]).mean(dim=0) for u in seen["update, no noise"]]
     seen[f"mean of {NUM_SITES} sites alone (secure sum), no noise"] = mean
     for epsilon in EPSILONS:
         train = _private(setting, epsilon, effort.steps)
@@ -98,7 +99,7 @@ def from_updates(setting: Setting) -> tuple[Row, ...]:
 
 
 def of_sites(setting: Setting) -> tuple[Row, ...]:
-    """Attack a round: did this site take part? The attacker knows other recordings of its people.
+    """Attack a round: did this site take part? The attacker knows the recordings of its people.
 
     Without a secure sum each update is seen by itself; with it, only the mean of those that took
     part.

@@ -116,6 +116,18 @@ def run_suite(
     return tuple(results)
 
 
+def kept_results(setting: Setting, out: Path) -> tuple[AttackResult, ...]:
+    """Return all results in a folder that are of this seed and effort.
+
+    Raises:
+        AttackError: One is damaged.
+    """
+    found = (read_result(out, name) for name in ATTACKS)
+    return tuple(
+        r for r in found if r and (r.seed, r.effort) == (setting.seed, setting.effort.name)
+    )
+
+
 def read_result(out: Path, name: AttackName) -> AttackResult | None:
     """Return a kept result, if there is one.
 
@@ -132,10 +144,10 @@ def read_result(out: Path, name: AttackName) -> AttackResult | None:
 
 
 def _run(name: AttackName, setting: Setting) -> AttackResult:
-    started, how = time.perf_counter(), HOW[name]
+    started, how = time.process_time(), HOW[name]
     return AttackResult(
         attack=name, question=how.question, means=how.means, rows=how.run(setting),
-        effort=setting.effort.name, seed=setting.seed, seconds=time.perf_counter() - started,
+        effort=setting.effort.name, seed=setting.seed, seconds=time.process_time() - started,
     )  # fmt: skip
 
 

@@ -36,7 +36,7 @@ def attack(
     """
     from simulations.attacks.page import table, write_page  # torch: not for --help
     from simulations.attacks.setting import FULL, QUICK, Setting
-    from simulations.attacks.suite import ATTACKS, AttackError, run_suite
+    from simulations.attacks.suite import ATTACKS, AttackError, kept_results, run_suite
 
     if unknown := sorted(set(only or ()) - set(ATTACKS)):
         console.print(f"[red]no attack {unknown[0]}; there are: {', '.join(ATTACKS)}[/red]")
@@ -53,7 +53,8 @@ def attack(
             bars.update(task, description=name, completed=done)
 
         try:
-            results = run_suite(setting, out, names, tell)
+            run_suite(setting, out, names, tell)
+            results = kept_results(setting, out)
         except AttackError as e:
             console.print(f"[red]{e}[/red]")
             raise typer.Exit(2) from e
