@@ -12,6 +12,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from core_model.data.frames import FrameDataset
@@ -99,7 +100,7 @@ def _updates(start: IATModel, dataset: FrameDataset, setting: Setting) -> dict[s
     }
 
 
-def _parts(dataset: FrameDataset) -> tuple[Tensor, np.ndarray, np.ndarray]:
+def _parts(dataset: FrameDataset) -> tuple[Tensor, NDArray[np.int64], NDArray[np.int64]]:
     """Split each recording's frames into overlapping parts. Shapes: (N, R), (N,), (N,)."""
     index = np.unique(dataset.recording_ids, return_inverse=True)[1]
     frames, people, recordings = [], [], []

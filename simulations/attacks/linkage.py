@@ -21,7 +21,8 @@ ORIGINAL = "the image itself"
 
 def link(setting: Setting) -> tuple[Row, ...]:
     """Link each drawn picture to photographs of everybody, taken another time."""
-    made, rows = album(setting), []
+    made = album(setting)
+    rows: list[Row] = []
     shown = {ORIGINAL: made.hidden[:, 0]} | made.drawn
     found = recognisers()
     for recogniser in found:
