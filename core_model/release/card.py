@@ -95,7 +95,7 @@ class ReleaseCard(Settings):
 
     def metadata(self) -> dict[str, str]:
         """Return the metadata of the file: the card, and its main points in plain words."""
-        plain = self.privacy.text if self.privacy else {}
+        plain = self.privacy.text if self.privacy is not None else {}
         return {
             **{f"privacy_{language}": text for language, text in plain.items()},
             CARD_KEY: self.model_dump_json(),

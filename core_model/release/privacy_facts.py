@@ -1,6 +1,6 @@
 """What a release gate found, as it stands in the card of a model. No torch.
 
-The words are made of the figures, so that they cannot tell something else.
+The words are made of the figures; the file's metadata holds both.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from core_model.config import Settings
 
@@ -45,18 +45,11 @@ class PrivacyFacts(Settings):
     start: str | None = Field(None, pattern=_SHA256)  # weights before round 1
     results: dict[str, str]  # SHA-256 of each file of results
     limits: dict[str, float]  # that the policy set
-    text: dict[Language, str] = Field({})
 
-    @model_validator(mode="after")
-    def _worded(self) -> PrivacyFacts:
-        words: dict[Language, str] = {
-            "en": english(self),
-            "ja": japanese(self),
-        }
-        if self.text and self.text != words:
-            raise ValueError("text: says something else than the figures")
-        object.__setattr__(self, "text", words)
-        return self
+    @property
+    def text(self) -> dict[Language, str]:
+        """The figures in plain words. Made anew each time: words cannot drift from figures."""
+        return {"en": english(self), "ja": japanese(self)}
 
 
 def english(f: PrivacyFacts) -> str:
