@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,13 +85,13 @@ class Setting:
         return FrameDataset(self._everybody, side, AUS)
 
     @cached_property
-    def _everybody(self) -> list[Recording]:
+    def _everybody(self) -> Sequence[Recording]:
         return self._recordings("people", self.effort.people)
 
-    def _dataset(self, recordings: list[Recording]) -> FrameDataset:
+    def _dataset(self, recordings: Sequence[Recording]) -> FrameDataset:
         return FrameDataset(recordings, SIDE, AUS)
 
-    def _recordings(self, group: str, number: int) -> list[Recording]:
+    def _recordings(self, group: str, number: int) -> Sequence[Recording]:
         spec = FaceSiteSpec(
             name=f"attack-{group}", seed=self.seed, first_person=FIRST[group], num_people=number,
             recordings_per_person=2, frames_per_recording=self.effort.frames, image_size=64,

@@ -33,7 +33,7 @@ from tests.integration.test_private_rounds import in_simulation
 GOOD = {
     "max_epsilon": 8.0, "max_delta": 1e-5, "max_audit_promise": 2.0, "min_canaries": 200,
     "min_equal_error_rate": 0.2, "min_new_people": 12, "attacks": ("inversion",),
-    "needs_consent_rules": False, "allows_simulation": True,
+    "needs_consent_rules": True, "allows_simulation": True,
 }  # fmt: skip
 
 
@@ -76,6 +76,11 @@ def evidence_of(run):
 def without_noise(e):
     plain = e.attestations[0].model_copy(update={"privacy": NoNoise()})
     return {"attestations": [plain, *e.attestations[1:]]}
+
+
+def without_rules(e):
+    ruled = [a.model_copy(update={"policy": None}) for a in e.attestations[:1]]
+    return {"attestations": [*ruled, *e.attestations[1:]]}
 
 
 def per_frame(e):
@@ -121,7 +126,7 @@ BAD = {
     "epsilon too large": ("epsilon", None, {"max_epsilon": 0.01}),
     "delta too large": ("delta", None, {"max_delta": 1e-9}),
     "seeded noise": ("noise", None, {"allows_simulation": False}),
-    "no rules of consent": ("consent rules", None, {"needs_consent_rules": True}),
+    "no rules of consent": ("consent rules", without_rules, {}),
     "no audit": ("empirical bound", lambda e: {"audit": None}, {}),
     "audit of other weights": ("empirical bound", audit(model="1" * 64), {}),
     "audit that found a fault": ("empirical bound", audit(least_epsilon=1.4), {}),
