@@ -44,7 +44,7 @@ class Effort(Settings):
 
 QUICK = Effort(
     name="quick", public_people=12, people=16, new_people=16, frames=5, epochs=30, steps=15,
-    shadows=8, rounds=4, canaries=200, pictures=8, iterations=150,
+    shadows=8, rounds=4, canaries=200, pictures=8, iterations=60,
 )  # fmt: skip
 FULL = Effort(
     name="full", public_people=24, people=40, new_people=32, frames=10, epochs=60, steps=30,

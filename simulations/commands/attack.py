@@ -66,7 +66,7 @@ def attack(
     machine = f"{platform.machine()}, {processors} processors, one used"
     command = f"omote-sim attack{' --quick' if quick else ''} --seed {seed}"
     page = write_page(results, out, command, machine)
-    console.print("\n".join(table(results)), markup=False)
+    typer.echo("\n".join(table(results)))
     console.print(f"Report: {page.resolve()}")
     if failed := [r.attack for r in results if not r.is_meaningful]:
         console.print(f"[red]failed where nothing defends: {', '.join(failed)}[/red]")
