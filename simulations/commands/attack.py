@@ -22,7 +22,7 @@ def attack(
     out: Annotated[Path, typer.Option(help="Folder for results; goes on where it stopped.")] = Path(
         "out/attacks"
     ),
-    quick: Annotated[bool, typer.Option("--quick", help="A minute instead of ten.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Fewer people, a minute or two.")] = False,
     only: Annotated[
         list[str] | None, typer.Option(help="One attack, such as inversion; repeat for more.")
     ] = None,
