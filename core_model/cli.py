@@ -10,6 +10,7 @@ import typer
 from core_model.action_units import NAMES, parse_aus
 from core_model.checkpoint import CheckpointError, CheckpointManifest, load_checkpoint
 from core_model.checkpoint import save_checkpoint as save
+from core_model.commands.audit import audit, vouch
 from core_model.commands.drift import drift
 from core_model.commands.evaluate import cross, evaluate
 from core_model.commands.exchange import import_weights
@@ -38,6 +39,8 @@ app.command()(evaluate)
 app.command()(cross)
 app.command()(identity)
 app.command()(zoo)
+app.command()(audit)
+app.command()(vouch)
 
 
 @app.command()

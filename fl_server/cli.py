@@ -18,6 +18,7 @@ from fl_server.dashboard.command import dashboard, dashboard_user
 from fl_server.errors import ServerError
 from fl_server.folder import ServerFolder
 from fl_server.refusals import EXPLAINED
+from fl_server.release_command import release_model
 from fl_server.round_state import load_state
 
 app = typer.Typer(
@@ -181,6 +182,9 @@ def report(
     with plain_errors():
         write_report(ServerFolder(folder.resolve()), out, _now())
     typer.echo(f"Wrote {out}.")
+
+
+app.command("release")(release_model)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from consent.attestation import open_attestation
+from consent.attestation import Attestation, open_attestation
 from consent.errors import ConsentError
 from consent.keys import VerifierKey
 from fl_server.errors import RoundLogError
@@ -21,8 +21,10 @@ def keep_attestations(output: Path, number: int, envelopes: Mapping[str, bytes])
         draft.replace(path)
 
 
-def check_kept(output: Path, number: int, site_id: str, digest: str, key: VerifierKey) -> None:
-    """Check that the attestation kept of a site and round is the one that ``digest`` names.
+def check_kept(
+    output: Path, number: int, site_id: str, digest: str, key: VerifierKey
+) -> Attestation:
+    """Return the attestation kept of a site and round, if it is the one that ``digest`` names.
 
     Raises:
         RoundLogError: It is missing, another one, or not signed by the site.
@@ -39,6 +41,7 @@ def check_kept(output: Path, number: int, site_id: str, digest: str, key: Verifi
         number,
     ):
         raise RoundLogError(f"{path}: not the attestation that the round log names")
+    return opened.attestation
 
 
 def _path(output: Path, number: int, site_id: str) -> Path:

@@ -24,6 +24,7 @@ from fl_server.round_state import RoundSummary
 from simulations import walk
 from simulations.baseline import f1_of_always
 from simulations.commands import tradeoff
+from simulations.commands.attack import attack
 from simulations.commands.zoo import zoo
 from simulations.compare import write_table
 from simulations.experiment import run_experiment
@@ -46,6 +47,7 @@ app.command("mask-score")(mask_score)
 app.command()(serve)
 app.command()(privacy)
 app.command()(zoo)
+app.command()(attack)
 console = Console()
 EXIT_INTERRUPTED = 130
 LABELS = {"faces": "drawing people", "rounds": "training, rounds of all arms"}

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from core_model.action_units import check_aus
 from core_model.config import Settings
+from core_model.release.privacy_facts import PrivacyFacts
 
 CARD_KEY = "omote_card"  # of the ONNX metadata; the whole card as JSON
 NUM_BINS = 10  # of every histogram
@@ -78,6 +79,7 @@ class ReleaseCard(Settings):
     f1_loss: dict[int, float] = Field({})  # fp32 minus this precision; empty: not measured
     max_difference: float = Field(ge=0)  # largest |logit - that of torch| when exported
     statistics: Statistics | None = None
+    privacy: PrivacyFacts | None = None  # None: no gate has looked at it (omote-server release)
 
     @model_validator(mode="after")
     def _fits(self) -> ReleaseCard:
@@ -93,7 +95,9 @@ class ReleaseCard(Settings):
 
     def metadata(self) -> dict[str, str]:
         """Return the metadata of the file: the card, and its main points in plain words."""
+        plain = self.privacy.text if self.privacy is not None else {}
         return {
+            **{f"privacy_{language}": text for language, text in plain.items()},
             CARD_KEY: self.model_dump_json(),
             "purpose": self.purpose,
             "prohibited_uses": "\n".join(self.prohibited_uses),

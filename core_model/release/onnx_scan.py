@@ -86,15 +86,46 @@ def _check_tensor(tensor: memoryview) -> None:
             raise NotOnnxError("a weight lies in another file; released models are one file")
 
 
+def with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
+    """Return the model with ``metadata`` in place of what it had; nothing else changes.
+
+    Raises:
+        NotOnnxError: It is not a model.
+    """
+    data = memoryview(content)
+    kept = [data[a:b] for number, _, a, b in _spans(data) if number != _MODEL_METADATA]
+    entries = (_field(1, k.encode()) + _field(2, v.encode()) for k, v in metadata.items())
+    return b"".join([*kept, *(_field(_MODEL_METADATA, entry) for entry in entries)])
+
+
+def _field(number: int, value: bytes) -> bytes:
+    return _number(number << 3 | 2) + _number(len(value)) + value
+
+
+def _number(value: int) -> bytes:
+    parts = bytearray()
+    while value > 127:
+        parts.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*parts, value])
+
+
 def _fields(data: memoryview) -> Iterator[Field]:
     """Yield number and value of each field of a message (protobuf encoding)."""
+    for number, value, _, _ in _spans(data):
+        yield number, value
+
+
+def _spans(data: memoryview) -> Iterator[tuple[int, int | memoryview, int, int]]:
+    """Yield number, value, begin and end of each field of a message."""
     at = 0
     while at < len(data):
+        begin = at
         tag, at = _varint(data, at)
         number, kind = tag >> 3, tag & 7
         if kind == 0:
             value, at = _varint(data, at)
-            yield number, value
+            yield number, value, begin, at
             continue
         if kind == 2:
             size, at = _varint(data, at)
@@ -104,8 +135,8 @@ def _fields(data: memoryview) -> Iterator[Field]:
             raise NotOnnxError("not an ONNX model: unknown kind of field")
         if size > len(data) - at or number == 0:
             raise NotOnnxError("not an ONNX model: a field ends beyond its message")
-        yield number, data[at : at + size]
         at += size
+        yield number, data[at - size : at], begin, at
 
 
 def _varint(data: memoryview, at: int) -> tuple[int, int]:

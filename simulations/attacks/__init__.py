@@ -1,0 +1,1 @@
+"""Attacks on what a federation gives away, each with a defence switched off and on."""
