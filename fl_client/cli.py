@@ -11,6 +11,7 @@ from consent.errors import ConsentError
 from fl_client.commands import data, taking_part
 from fl_client.commands.budget import budget, ledger_app
 from fl_client.commands.ingest import ingest
+from fl_client.commands.training import finetune, pretrain
 from fl_client.errors import SiteError
 
 app = typer.Typer(
@@ -19,6 +20,8 @@ app = typer.Typer(
     help="Take part in a federation with your own faces.",
 )
 app.command()(ingest)
+app.command()(pretrain)
+app.command()(finetune)
 app.command()(budget)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(taking_part.app)

@@ -83,11 +83,8 @@ class FrameDataset:
         aus, known, self.recording_ids = [], [], []
         identities: list[int] = []
         places: list[tuple[int, int]] = []  # of each example: which recording, number of the frame
-        images: list[NDArray[np.uint8]] = []
         for k, recording in enumerate(self._chosen):
             numbers, occurs, mask = _examples(recording, action_units, label_policy, self._source)
-            if in_memory:
-                images += self._read(recording, numbers)
             places += [(k, number) for number in numbers]
             aus.append(occurs)
             known.append(mask)
@@ -96,14 +93,28 @@ class FrameDataset:
         if not places:
             raise ValueError("no frames: are the recordings labelled, and do the folders hold PNG?")
         self._places = np.array(places)  # (N, 2)
-        # (N, 3, S, S), bytes
-        self._images = torch.from_numpy(np.stack(images)) if in_memory else None
+        self._images: Tensor | None = None  # (N, 3, S, S), bytes
         self.aus = torch.from_numpy(np.concatenate(aus))
         self.known = torch.from_numpy(np.concatenate(known))
         self.identities = torch.tensor(identities)
+        if in_memory:
+            self.hold()
 
     def __len__(self) -> int:
         return len(self._places)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all images in memory, held or not."""
+        return len(self) * 3 * self._size**2
+
+    def hold(self) -> None:
+        """Read all images into memory.
+
+        Raises:
+            ValueError: One cannot be read.
+        """
+        self._images = self._load(torch.arange(len(self)))
 
     def __getitem__(self, indices: Tensor) -> Batch:
         """Return the examples at ``indices``. Shape of ``indices``: (N,)."""

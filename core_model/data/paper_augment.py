@@ -3,8 +3,8 @@
 Crop 8 to 100 % of the face (bicubic), mirror half, two operations of RandAugment (each with
 probability 0.5, magnitude drawn from N(9, 0.5)), erase a patch in a quarter of the images. All
 images of a batch are changed together where they are, so a GPU does it; every draw comes from
-``chance``. As there, images are bytes between operations. A face is sheared about its centre, not its
-corner, and what is erased may lie outside [0, 1].
+``chance``. As there, images are bytes between operations. A face is sheared about its centre, not
+its corner, and what is erased may lie outside [0, 1].
 
 Shapes: N = batch, S = image side in pixels. Images are in [0, 1].
 """

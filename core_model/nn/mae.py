@@ -149,9 +149,7 @@ class MaskedAutoencoder(nn.Module):
         """Return the loss of what ``forward`` drew. Shape of predicted: (N, L, P * P * 3)."""
         masked = self.masked(order)
         patches = patchify(images, self.encoder.config.patch_size)
-        return masked_pixel_loss(
-            predicted, patches, masked, normalise=self.config.normalise_pixels
-        )
+        return masked_pixel_loss(predicted, patches, masked, normalise=self.config.normalise_pixels)
 
     def losses(self, images: Tensor, order: Tensor) -> Tensor:
         """Return it for each image, over its own hidden patches. Shape: (N,)."""

@@ -1,4 +1,4 @@
-"""The IAT loop: one round's share of fine-tuning on labelled faces, and the step that it is of."""
+"""The IAT loop: a round's share of fine-tuning on labelled faces, and the step that it is of."""
 
 from __future__ import annotations
 
@@ -84,9 +84,7 @@ class Finetuning:
         """All of them, in a fixed order."""
         return self.optimiser, self.adversary
 
-    def step(
-        self, batch: Batch, progress: float, chance: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def step(self, batch: Batch, progress: float, chance: torch.Generator) -> tuple[Tensor, Tensor]:
         """Take one step; return the AU loss and the identity loss, two scalars.
 
         Args:
@@ -95,7 +93,7 @@ class Finetuning:
             chance: Of the augmentation.
         """
         self.optimiser.zero_grad(set_to_none=True)
-        parts = [p for p in zip(*(t.chunk(self.manner.parts) for t in batch), strict=True)]
+        parts = list(zip(*(t.chunk(self.manner.parts) for t in batch), strict=True))
         sums = [self._backward(Batch(*part), len(batch.images), progress, chance) for part in parts]
         rate = learning_rate(self.config.optimiser, progress)
         set_learning_rate(self.optimiser, rate)

@@ -35,9 +35,7 @@ class Stepper(Protocol):
     def optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
         """All of them, in a fixed order."""
 
-    def step(
-        self, batch: Batch, progress: float, chance: torch.Generator
-    ) -> tuple[Tensor, ...]:
+    def step(self, batch: Batch, progress: float, chance: torch.Generator) -> tuple[Tensor, ...]:
         """Take one step; return the losses that ``losses`` names."""
 
 

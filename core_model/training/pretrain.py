@@ -1,4 +1,4 @@
-"""The MAE loop: one round's share of pretraining on unlabelled faces, and the step that it is of."""
+"""The MAE loop: a round's share of pretraining on unlabelled faces, and the step that it is of."""
 
 from __future__ import annotations
 

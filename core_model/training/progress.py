@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from core_model.config import Settings
+from core_model.config import Purpose, Settings
 from core_model.training.long_run import Stepper
 
 
@@ -29,7 +29,8 @@ class Progress(Settings):
     """How far a run came."""
 
     run: str  # digest of all that decides the result
-    subjects: tuple[str, ...]  # whose data it learned from
+    purpose: Purpose
+    subjects: tuple[str, ...]  # whose data it learned from, or was judged by
     step: int = Field(ge=0)  # taken
     sums: tuple[float, ...] = ()  # of each loss in the epoch, times examples
     num_examples: int = 0  # of the epoch

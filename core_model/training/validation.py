@@ -41,8 +41,8 @@ def _mae_loss(model: MaskedAutoencoder, held_out: FrameDataset, device: torch.de
 
 
 def best_epoch(scores: tuple[float, ...]) -> int:
-    """Return the epoch of the best score, the earliest of equals; counted from 1."""
-    return max(range(len(scores)), key=lambda e: scores[e]) + 1
+    """Return the epoch of the best score, the latest of equals; counted from 1."""
+    return max(range(len(scores)), key=lambda e: (scores[e], e)) + 1
 
 
 def is_over(scores: tuple[float, ...], patience: int) -> bool:
