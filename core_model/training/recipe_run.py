@@ -16,7 +16,7 @@ from core_model.checkpoint import CheckpointManifest, load_checkpoint, save_chec
 from core_model.config import EncoderConfig, FinetuneConfig
 from core_model.data.frames import FrameDataset
 from core_model.data.recordings import Recording
-from core_model.evaluation.partitions import is_held_out, people_of, plain_id
+from core_model.evaluation.partitions import is_held_out, subjects_of
 from core_model.nn.iat import IATModel
 from core_model.nn.identity_head import make_identity_head
 from core_model.nn.weights import get_arrays, schema_of, set_arrays
@@ -32,11 +32,11 @@ def split_recordings(
     recordings: Sequence[Recording], test_partition: str | None, held_out_share: float, seed: int
 ) -> dict[str, tuple[Recording, ...]]:
     """Return the recordings of the people for ``training``, ``validation`` and ``test``."""
-    test_people = people_of(test_partition) if test_partition else frozenset[str]()
+    test_people = subjects_of(recordings, test_partition) if test_partition else frozenset[str]()
     groups: dict[str, list[Recording]] = {"training": [], "validation": [], "test": []}
     for recording in recordings:
         person = recording.subject_id
-        if plain_id(person) in test_people:
+        if person in test_people:
             groups["test"].append(recording)
         else:
             held = is_held_out(person, held_out_share, seed)
