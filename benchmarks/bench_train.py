@@ -2,9 +2,9 @@
 
 Fine-tuning: a timm ViT with two linear heads, BCE on both, AdamW, nothing else. Pretraining: MAE's
 published arithmetic as a bare encoder and decoder of timm blocks. Steps take turns, and the
-shortest of each counts; on a CPU, by processor time of one thread. Other work on the machine hits both alike.
-Ours also does what training needs: loading by number, a seed for each step, schedule, layer-wise
-rates, gradient reversal.
+shortest of each counts; on a CPU, by processor time of one thread. Other work on the machine hits
+both alike. Ours also does what training needs: loading by number, a seed for each step, schedule,
+layer-wise rates, gradient reversal.
 
     python benchmarks/bench_train.py [--quick] [--sizes tiny,small,base] [--batch 8] [--device cuda]
 """
