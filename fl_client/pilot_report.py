@@ -29,7 +29,7 @@ from core_model.evaluation.pilot import (
     recommend,
 )
 from core_model.evaluation.predict import predict
-from core_model.evaluation.thresholds import choose_thresholds
+from core_model.evaluation.thresholds import ThresholdPolicy, choose_thresholds
 from core_model.run_folder import RunRecord, epoch_files, read_run
 from core_model.training.recipe_run import split_recordings
 from fl_client.errors import SiteError
@@ -120,7 +120,8 @@ def detector_facts(site: Site, run: Path, record: RunRecord, use: Declaration) -
     kept = tuple(au for au in manifest.action_units if au not in left_out)
     if not kept:
         raise SiteError("none of the AUs can be scored: those tested on show none of them")
-    test, policy, choosing = test.only(kept), "fixed_0.5", None
+    test, choosing = test.only(kept), None
+    policy: ThresholdPolicy = "fixed_0.5"
     if is_test and agreed["validation"]:
         choosing = predict(model, dataset(agreed["validation"]), device=site.device)[0].only(kept)
         policy = "val_swept_common"

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from core_model.data.frames import Batch, FrameDataset
-from core_model.training.manner import Manner
 from core_model.training.prefetch import prefetched
 from core_model.training.seeds import derive_seed
 
@@ -23,9 +22,13 @@ from core_model.training.seeds import derive_seed
 class Stepper(Protocol):
     """``Finetuning`` or ``Pretraining``."""
 
-    losses: tuple[str, ...]
-    device: torch.device
-    manner: Manner
+    @property
+    def losses(self) -> tuple[str, ...]:
+        """Names of what ``step`` returns."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where it trains."""
 
     @property
     def model(self) -> nn.Module:

@@ -1,5 +1,6 @@
 """Training at the site alone: stops anywhere, goes on to the same bits, asks as a round does."""
 
+import json
 import os
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from consent.attestation import open_attestation
 from consent.kept import read_kept
 from consent.model import Purpose
 from core_model.checkpoint import load_checkpoint
+from core_model.cli import app as model_app
 from core_model.evaluation import partitions
 from core_model.protocol.messages import RefusalCode
 from core_model.run_folder import epoch_files, read_run
@@ -410,3 +412,23 @@ def test_a_full_disk_keeps_the_last_checkpoint(folder, tmp_path, monkeypatch) ->
     bar = Silent()
     train(folder, tmp_path / "out", bar=bar, **ALL)
     assert bar.began_at == 2
+
+
+def test_the_run_can_be_evaluated_and_released(folder, tmp_path, monkeypatch) -> None:
+    monkeypatch.setitem(partitions.PARTITIONS, "mine", {"P1": frozenset({"clinic-p0"})})
+    out = tmp_path / "out"
+    train(folder, out, test="mine/P1")
+    listing = str(folder.folder / "data" / "recordings.csv")
+    asked = ["--recordings", listing, "--validation", listing]
+    got = run.invoke(model_app, ["evaluate", "--checkpoint", str(out), *asked, "--out", str(out)])
+    assert got.exit_code == 0, got.output
+    found = json.loads((out / "evaluation.json").read_text())
+    assert found["data"]["num_people"] == 1
+    assert found["data"]["num_validation_people"] == 2
+    card = tmp_path / "card.md"
+    card.write_text("# Card\n")
+    release = ["--format", "onnx", "--unsigned", "--purpose", "A test.", "--card", str(card)]
+    chosen = str(epoch_files(out)[-1])
+    got = run.invoke(model_app, ["export", chosen, str(tmp_path / "model.onnx"), *release])
+    assert got.exit_code == 0, got.output
+    assert (tmp_path / "model.onnx").stat().st_size > 100_000
