@@ -30,6 +30,7 @@ from core_model.training.progress import Progress, ProgressError, load_progress,
 from core_model.training.recipe_run import manifest_of
 from core_model.training.seeds import derive_seed
 from core_model.training.validation import best_epoch, is_over, score
+from fl_client.epoch_tally import EpochTally
 from fl_client.errors import LocalStateError, RoundRefusedError
 from fl_client.installed_code import installed_code
 from fl_client.local_state import LocalState
@@ -137,18 +138,10 @@ class LongTraining:
         held_out: FrameDataset | None,
         progress: Progress,
     ) -> None:
-        stepper = self._stepper(ready, request.plan, site.device)
         epochs, size = self.recipe.epochs, self.recipe.training.optimiser.batch_size
         length = Length(len(ready.dataset), size, epochs, self.seed)
-        if progress.step:
-            try:
-                load_progress(self.unfinished.file, stepper)
-            except ProgressError as e:
-                raise LocalStateError(str(e)) from e
-            self.say(f"goes on after step {progress.step:,} of {length.num_steps:,}")
-        tally = _Tally(stepper.losses, progress)
-        self.loop.bar.begin(length.num_steps, progress.step)
-        saved_at = time.monotonic()
+        stepper = self._stepper(ready, request.plan, site.device)
+        self._go_on(stepper, progress, length)
 
         def save(now: Progress) -> Progress:
             # Nothing is written of someone who left meanwhile.
@@ -156,6 +149,7 @@ class LongTraining:
             save_progress(self.unfinished.file, now, stepper)
             return now
 
+        tally, saved_at = EpochTally(stepper.losses, progress), time.monotonic()
         steps = run_steps(
             stepper, ready.dataset, length, done=progress.step, threads=self.loop.threads
         )
@@ -172,7 +166,7 @@ class LongTraining:
                 self.say(tally.line(done.epoch, epochs, scores))
                 progress = save(_next(progress, done, scores=scores, is_over=over))
                 self._keep(done.epoch, scores)
-                tally, saved_at = _Tally(stepper.losses, progress), time.monotonic()
+                tally, saved_at = EpochTally(stepper.losses, progress), time.monotonic()
             elif self.loop.stop.is_asked or time.monotonic() - saved_at > self.loop.save_every_s:
                 sums, count = tally.values()
                 progress = save(_next(progress, done, sums=sums, num_examples=count))
@@ -184,6 +178,16 @@ class LongTraining:
         self.scores = progress.scores
         self.best_epoch = best_epoch(self.scores) if self.scores else epochs
         self.unfinished.keep_epochs(range(1, self.best_epoch + 1))
+
+    def _go_on(self, stepper: Finetuning | Pretraining, progress: Progress, length: Length) -> None:
+        """Bring everything to where it was after the steps that were taken before."""
+        if progress.step:
+            try:
+                load_progress(self.unfinished.file, stepper)
+            except ProgressError as e:
+                raise LocalStateError(str(e)) from e
+            self.say(f"goes on after step {progress.step:,} of {length.num_steps:,}")
+        self.loop.bar.begin(length.num_steps, progress.step)
 
     def _keep(self, epoch: int, scores: tuple[float, ...]) -> None:
         """Of an encoder, keep the best epoch alone: nobody evaluates the others."""
@@ -258,39 +262,6 @@ class LongTraining:
             trained.shared, ready.shared, plan.encoder, self.recipe, plan.run_id, epoch, self.parent
         )
         save_checkpoint(epoch_path(self.unfinished.epochs, epoch), trained.shared, manifest)
-
-
-class _Tally:
-    """Losses of an epoch, times examples. They stay on the device until somebody asks."""
-
-    def __init__(self, names: tuple[str, ...], progress: Progress) -> None:
-        self._names = names
-        self._sums = [torch.tensor(s, dtype=torch.float64) for s in progress.sums] or [
-            torch.zeros((), dtype=torch.float64) for _ in names
-        ]
-        self._count = progress.num_examples
-
-    def add(self, done: Done) -> None:
-        """Add a step."""
-        for k, loss in enumerate(done.losses):
-            self._sums[k] = self._sums[k].to(loss.device) + loss.double() * done.num_examples
-        self._count += done.num_examples
-
-    def values(self) -> tuple[tuple[float, ...], int]:
-        """Return sums and count."""
-        return tuple(float(s) for s in self._sums), self._count
-
-    def line(self, epoch: int, epochs: int, scores: tuple[float, ...]) -> str:
-        """Return what is said after an epoch."""
-        sums, count = self.values()
-        means = ", ".join(
-            f"{n} loss {s / count:.4f}" for n, s in zip(self._names, sums, strict=True)
-        )
-        held = ""
-        if scores:
-            what = "F1" if "au" in self._names else "loss"
-            held = f"; held out: {what} {abs(scores[-1]):.4f}, best epoch {best_epoch(scores)}"
-        return f"epoch {epoch} of {epochs}: {means}{held}"
 
 
 def _next(progress: Progress, done: Done, **changes: object) -> Progress:
