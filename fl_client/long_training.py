@@ -121,6 +121,10 @@ class LongTraining:
         held_out = self._held_out(request.plan, asked, labelled, site)
         self.num_subjects, self.num_frames = len(ready.dataset.subjects), len(ready.dataset)
         self.num_held_out = len(held_out.subjects) if held_out else 0
+        self.say(
+            f"on {site.device} in {self.manner.precision}: {self.num_frames:,} frames of "
+            f"{self.num_subjects} people, {self.num_held_out} more held out"
+        )
         for dataset in (d for d in (ready.dataset, held_out) if d is not None):
             if dataset.num_bytes <= self.loop.memory_bytes:
                 dataset.hold()

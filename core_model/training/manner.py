@@ -57,7 +57,8 @@ def has_bfloat16(device: torch.device) -> bool:
     """Does the device compute in bfloat16 by itself, and so gain by it?"""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+    asked = getattr(torch.cpu, "_is_avx512_bf16_supported", None)  # no public name yet
+    return device.type == "cpu" and asked is not None and bool(asked())
 
 
 def augmented(
