@@ -426,8 +426,16 @@ def test_the_run_can_be_evaluated_and_released(folder, tmp_path, monkeypatch) ->
     assert found["data"]["num_people"] == 1
     assert found["data"]["num_validation_people"] == 2
     card = tmp_path / "card.md"
-    card.write_text("# Card\n")
-    release = ["--format", "onnx", "--unsigned", "--purpose", "A test.", "--card", str(card)]
+    card.write_text("# Card\n\nA detector trained on noise, for a test and for nothing else.\n")
+    release = [
+        "--format",
+        "onnx",
+        "--unsigned",
+        "--purpose",
+        "A test of releases.",
+        "--card",
+        str(card),
+    ]
     chosen = str(epoch_files(out)[-1])
     got = run.invoke(model_app, ["export", chosen, str(tmp_path / "model.onnx"), *release])
     assert got.exit_code == 0, got.output
