@@ -194,6 +194,18 @@ def test_consent_withdrawn_during_training_voids_it(folder, tmp_path, held_out) 
     assert train(folder, tmp_path / "out", held_out=held_out, seed=2).record.num_frames > 0
 
 
+def test_no_checkpoint_is_written_of_somebody_who_just_left(folder, tmp_path) -> None:
+    class LeavingThenStopped(Silent):
+        def advance(self, done, epochs):
+            super().advance(done, epochs)
+            if done.step == 2:
+                folder.withdraw("clinic-p2", [Purpose.FINETUNING])
+
+    bar = LeavingThenStopped(2)
+    assert refusal(folder, tmp_path / "out", bar=bar, **ALL) is RefusalCode.CONSENT_CHANGED
+    assert not [p for p in (folder.folder / "state").rglob("*") if "safetensors" in p.name]
+
+
 def test_withdrawn_in_the_last_step(folder, tmp_path, monkeypatch) -> None:
     """The recheck after training is the round's own."""
     real = long_training.load_checkpoint
