@@ -117,7 +117,13 @@ def test_every_epoch_takes_every_example_once_wherever_it_began(examples, size) 
 
 
 def steppers():
-    yield "finetuning", lambda: Finetuning(detector(FINETUNING), FINETUNING, CPU)
+    def finetuning():
+        torch.manual_seed(0)
+        config = FINETUNING.model_copy(update={"drop_path": 0.5})
+        deeper = ENCODER.model_copy(update={"depth": 2})  # the first block drops nothing
+        return Finetuning(IATModel(deeper, (1, 2), 3, config), config, CPU)
+
+    yield "finetuning", finetuning
 
     def pretraining():
         torch.manual_seed(0)
