@@ -21,18 +21,22 @@ from core_model.settings_file import load_settings
 DIFFERENCES: dict[Literal["finetuning", "pretraining"], tuple[str, ...]] = {
     "finetuning": (
         "augmentation: ours mirrors, moves, turns, scales and relights a little; the authors crop "
-        "8-100 % of the face, RandAugment (m9, mstd 0.5, inc1) and erase at random (0.25)",
+        "8-100 % of the face, RandAugment (m9, mstd 0.5, inc1) and erase at random (0.25); "
+        "omote-site finetune --augment paper does so too",
         "identity head: an optimiser of its own without weight decay, one step ahead of the "
         "encoder; the authors step all weights together with weight decay 0.05",
-        "optimiser: its moments start anew each epoch, as in federated rounds",
+        "optimiser: its moments start anew each epoch, as in federated rounds; not in omote-site "
+        "finetune",
         "positions: those of the checkpoint are kept; the authors train them",
         "norm after the pool: starts from MAE's last norm; the authors start a fresh one",
         "order of examples: new in each epoch; the authors' is the same in every epoch",
-        "precision: float32; the authors use AMP in float16",
+        "precision: float32, in omote-site bfloat16 where the device has it; the authors use AMP "
+        "in float16",
     ),
     "pretraining": (
         "augmentation: mirroring only; MAE also crops 20-100 % of the image, FMAE does not",
-        "precision: float32; the authors use AMP in float16",
+        "precision: float32, in omote-site bfloat16 where the device has it; the authors use AMP "
+        "in float16",
     ),
 }
 

@@ -19,6 +19,7 @@ class RunRecord(Settings):
     held_out_share: float = Field(ge=0, lt=1)  # of the others: they choose threshold and epoch
     num_subjects: int  # trained on
     num_frames: int
+    local: dict[str, Any] = Field({})  # of a run at a site: what its recipe leaves open
 
 
 def read_run(folder: Path) -> RunRecord | None:

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from consent.errors import ConsentError
-from fl_client.commands import data, taking_part
+from fl_client.commands import data, pilot, taking_part
 from fl_client.commands.budget import budget, ledger_app
 from fl_client.commands.ingest import ingest
+from fl_client.commands.training import finetune, pretrain
 from fl_client.errors import SiteError
 
 app = typer.Typer(
@@ -19,10 +20,13 @@ app = typer.Typer(
     help="Take part in a federation with your own faces.",
 )
 app.command()(ingest)
+app.command()(pretrain)
+app.command()(finetune)
 app.command()(budget)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(taking_part.app)
 app.add_typer(data.app, name="data")
+app.add_typer(pilot.app, name="pilot")
 
 
 @app.callback()

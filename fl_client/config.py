@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from core_model.action_units import check_aus
 from core_model.config import Purpose, Settings
+from core_model.evaluation.pilot import Costs
 from core_model.settings_file import load_settings
 
 PLACES = ("consent", "state", "node", "socket")
@@ -49,6 +50,7 @@ class SiteConfig(Settings):
     socket: Path = Path("socket/worker")  # where the SuperNode finds the worker
     socket_group: str | None = None  # Unix group of a SuperNode that runs as another user
     caps: Caps = Caps()
+    costs: Costs = Costs()  # prices, for omote-site pilot report
 
     @field_validator("labelled_aus")
     @classmethod

@@ -1,7 +1,8 @@
 """Delete what a site keeps about people who took their consent back: in every run, at once.
 
-Kept are rows of the identity head (of those who agreed to fine-tuning) and face crops (of those who
-agree to anything).
+Kept are rows of the identity head (of those who agreed to fine-tuning), face crops (of those who
+agree to anything), and what a training at the site has learned so far (of those who agree to its
+purpose).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from fl_client.ingest.plan import may_be_cut
 from fl_client.ingest.receipts import Place
 from fl_client.local_state import LocalState
 from fl_client.site import Site, crop_keys
+from fl_client.unfinished import unfinished_runs
 
 PURPOSE = Purpose.FINETUNING
 """Only fine-tuning keeps something of one person: a row of the identity head."""
@@ -38,7 +40,25 @@ def forget_withdrawn(site: Site) -> int:
     forgotten |= kept - allowed
     for state in states:
         state.purge(allowed)
-    return len(forgotten)
+    return len(forgotten | forget_unfinished(site))
+
+
+def forget_unfinished(site: Site) -> set[str]:
+    """Delete trainings that learned from anyone who may not be used now; return who that was.
+
+    Raises:
+        LocalStateError: One cannot be read, so nobody knows whom it learned from.
+    """
+    forgotten: set[str] = set()
+    for run in unfinished_runs(site.config.state):
+        if (progress := run.progress()) is None:
+            continue
+        subjects = set(progress.subjects)
+        gone = subjects - site.gate.rule(subjects, Purpose(progress.purpose)).allowed
+        if gone:
+            run.delete()
+        forgotten |= gone
+    return forgotten
 
 
 def forget_crops(site: Site) -> set[str]:

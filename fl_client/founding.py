@@ -49,6 +49,16 @@ allows_training_without_privacy = false # then no promise covers whoever takes p
 # hours = "20:00-06:00"              # when rounds may begin, in local time
 # max_minutes_per_day = 240          # of rounds, in any 24 hours
 # max_bytes_per_day = 2_000_000_000  # received and sent, in any 24 hours
+
+# What a pilot costs, for: omote-site pilot report
+# [costs]
+# currency = "EUR"
+# fixed = 0                          # set-up, training of staff, legal review
+# per_subject = 0                    # recruiting, explaining, paying
+# per_labelled_minute = 0            # human coders
+# per_machine_hour = 0
+# machine_hours = 0
+# frames_per_second = 25             # of the recordings
 """
 
 

@@ -30,7 +30,9 @@ def only_worker(state: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as e:
-            raise WorkerError("a worker of this site runs already; see: omote-site status") from e
+            raise WorkerError(
+                "a worker or a training of this site runs already; see: omote-site status"
+            ) from e
         yield
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from consent.attestation import (
@@ -46,6 +46,9 @@ from fl_client.site import Site
 from fl_client.training import Trained, state_name, train
 
 _log = logging.getLogger(__name__)
+Train = Callable[
+    [RoundRequest, Site, Selection, tuple[int, ...], LocalState, RoundAccount], Trained
+]
 
 
 def run_round(request: RoundRequest, site: Site) -> SiteUpdate:
@@ -57,7 +60,7 @@ def run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     """
     try:
         try:
-            return _run_round(request, site)
+            return attested_round(request, site)
         finally:
             # However it ended: nobody waits for the next round, which may never come.
             forget_withdrawn(site)
@@ -68,7 +71,14 @@ def run_round(request: RoundRequest, site: Site) -> SiteUpdate:
         raise RoundRefusedError(RefusalCode.SITE_FAULT, "see the site's own log") from e
 
 
-def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
+def attested_round(request: RoundRequest, site: Site, train: Train | None = None) -> SiteUpdate:
+    """Train one round by ``train`` and return the signed update; faults are raised as they are.
+
+    Whoever calls this forgets those who withdrew afterwards, however it ended.
+
+    Raises:
+        RoundRefusedError: The site gives no update.
+    """
     plan, started_at = request.plan, site.clock()
 
     # (1) Is the plan within this site's own caps, and are the weights those that it names?
@@ -89,10 +99,10 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
 
     # (3) Train, and keep of the shared weights only what may leave.
     labelled = trained_aus(plan, site.config)
-    trained = _train(request, site, selection, labelled, state, account)
-
-    # (4) Still allowed? A withdrawal while we trained voids the round for this site.
     try:
+        trained = (train or _train)(request, site, selection, labelled, state, account)
+
+        # (4) Still allowed? A withdrawal while we trained voids the round for this site.
         ruling = site.gate.recheck_assets(selection.ruling).ruling
     except ConsentChangedError as e:
         discarded = RoundDiscarded(run_id=plan.run_id, round=plan.round, reason=str(e))
@@ -118,7 +128,8 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     keep_manifest(site.config.state, attestation, salt, leaves)
     record = _signed(attestation, leaves, signed)
     site.registry.append([record], Role.OPERATOR)
-    state.save(trained.local, trained.rows)
+    if trained.local:
+        state.save(trained.local, trained.rows)
     return update
 
 

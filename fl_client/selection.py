@@ -92,6 +92,15 @@ def select(
     return Selection(kept, ruling)
 
 
+def may_use(
+    recordings: Sequence[Recording], gate: ConsentGate, purpose: Purpose
+) -> tuple[Recording, ...]:
+    """Return what consent to a purpose allows of some recordings now, outside of rounds."""
+    digests = {r: recording_digest(r.frames).hex() for r in recordings}
+    ruling = gate.rule_assets(digests.values(), purpose, {r.subject_id for r in recordings})
+    return tuple(recording for recording, _ in _kept(digests, ruling))
+
+
 def _fits(
     recording: Recording, seen: set[str], plan: RoundPlan, may_be_seen: frozenset[str]
 ) -> bool:

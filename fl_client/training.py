@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
 from core_model.config import FinetuneConfig, PretrainConfig
 from core_model.data.frames import FrameDataset, FrameSource
+from core_model.data.labels import LabelPolicy
 from core_model.data.recordings import Recording
 from core_model.nn.iat import IATModel
 from core_model.nn.mae import MaskedAutoencoder
@@ -93,6 +95,9 @@ def prepare(
     state: LocalState,
     source: FrameSource | None = None,
     slots: tuple[str, ...] | None = None,
+    *,
+    label_policy: LabelPolicy = "mask",
+    in_memory: bool = True,
 ) -> Ready:
     """Build the model of a round, with shared weights from the request and local ones of the site.
 
@@ -103,24 +108,45 @@ def prepare(
         state: The site's local weights.
         source: Where the frames lie; None: folders of PNG.
         slots: Rows of the identity head; None: one for each person.
+        label_policy: What an unknown label counts as; rounds know only one.
+        in_memory: Read all frames now, or each when it is asked for.
 
     Raises:
         SchemaError: The request does not hold exactly the shared weights.
         ValueError: No frame can be used.
     """
     plan = request.plan
-    aus = plan.action_units if plan.purpose == "finetuning" else ()
-    dataset = FrameDataset(recordings, plan.encoder.image_size, aus, source=source)
-    # Labels that the operator did not name teach nothing: the attestation lists all that do.
-    dataset.known[:, [column for column, au in enumerate(aus) if au not in labelled_aus]] = 0
+    dataset = examples(plan, recordings, labelled_aus, source, label_policy, in_memory=in_memory)
     rows = dataset.subjects if slots is None else slots
-    model = _model(plan, len(rows))
+    model = build_model(plan, len(rows))
     schema = schema_of(model)
     shared, local = _split(schema, plan)
     shared.check(request.arrays)
     set_arrays(model, request.arrays)
     set_arrays(model, state.load(schema, rows, get_arrays(model, local)))
     return Ready(model, dataset, rows, shared, local)
+
+
+def examples(
+    plan: RoundPlan,
+    recordings: Sequence[Recording],
+    labelled_aus: tuple[int, ...],
+    source: FrameSource | None,
+    label_policy: LabelPolicy = "mask",
+    *,
+    in_memory: bool = True,
+) -> FrameDataset:
+    """Return the examples of recordings, as ``prepare`` takes them.
+
+    Raises:
+        ValueError: There is none.
+    """
+    aus = plan.action_units if plan.purpose == "finetuning" else ()
+    size = plan.encoder.image_size
+    dataset = FrameDataset(recordings, size, aus, label_policy, source, in_memory=in_memory)
+    # Labels that the operator did not name teach nothing: the attestation lists all that do.
+    dataset.known[:, [column for column, au in enumerate(aus) if au not in labelled_aus]] = 0
+    return dataset
 
 
 def state_name(plan: RoundPlan) -> str:
@@ -142,7 +168,8 @@ def keep_rows(
             arrays[spec.name][foreign] = received[spec.name][foreign]
 
 
-def _model(plan: RoundPlan, num_identities: int) -> IATModel | MaskedAutoencoder:
+def build_model(plan: RoundPlan, num_identities: int) -> IATModel | MaskedAutoencoder:
+    """Return fresh weights in the shape of the plan, from torch's global random state."""
     if isinstance(plan.training, FinetuneConfig):
         return IATModel(plan.encoder, plan.action_units, num_identities, plan.training)
     return MaskedAutoencoder(plan.encoder, plan.training)

@@ -184,4 +184,4 @@ def _stamp(path: Path) -> object:
     """Return what differs when the site.toml or a list of recordings was written to."""
     config = load_site_config(path)
     stats = [p.stat() for p in (path, *config.recordings)]
-    return [(s.st_mtime_ns, s.st_size) for s in stats]
+    return [(s.st_mtime_ns, s.st_size, s.st_ino) for s in stats]

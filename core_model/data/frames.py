@@ -59,7 +59,8 @@ class FrameDataset:
     """Faces of recordings; an identity is the index of a subject in ``subjects``.
 
     With ``action_units``, only labelled frames of labelled recordings are taken; without, all
-    frames of all recordings. Images are kept as bytes: 12 KiB each at 64 pixels.
+    frames of all recordings. Images are kept as bytes: 12 KiB each at 64 pixels. With
+    ``in_memory`` false they are read when asked for, by as many threads as ask.
 
     Raises:
         ValueError: No frame is left, or an image cannot be read.
@@ -72,38 +73,76 @@ class FrameDataset:
         action_units: tuple[int, ...] = (),
         label_policy: LabelPolicy = "mask",
         source: FrameSource | None = None,
+        *,
+        in_memory: bool = True,
     ) -> None:
-        source = source or PngFolders()
-        chosen = [r for r in recordings if r.labels is not None or not action_units]
-        self.subjects = tuple(sorted({r.subject_id for r in chosen}))
+        self._source, self._size = source or PngFolders(), image_size
+        self._chosen = [r for r in recordings if r.labels is not None or not action_units]
+        self.subjects = tuple(sorted({r.subject_id for r in self._chosen}))
         self.action_units = action_units
-        images, aus, known, self.recording_ids = [], [], [], []
+        aus, known, self.recording_ids = [], [], []
         identities: list[int] = []
-        for recording in chosen:
-            numbers, occurs, mask = _examples(recording, action_units, label_policy, source)
-            images += [_sized(image, image_size) for image in source.read(recording, numbers)]
+        places: list[tuple[int, int]] = []  # of each example: which recording, number of the frame
+        for k, recording in enumerate(self._chosen):
+            numbers, occurs, mask = _examples(recording, action_units, label_policy, self._source)
+            places += [(k, number) for number in numbers]
             aus.append(occurs)
             known.append(mask)
             identities += [self.subjects.index(recording.subject_id)] * len(numbers)
             self.recording_ids += [recording.recording_id] * len(numbers)
-        if not images:
+        if not places:
             raise ValueError("no frames: are the recordings labelled, and do the folders hold PNG?")
-        self._images = torch.from_numpy(np.stack(images))  # (N, 3, S, S), bytes
+        self._places = np.array(places)  # (N, 2)
+        self._images: Tensor | None = None  # (N, 3, S, S), bytes
         self.aus = torch.from_numpy(np.concatenate(aus))
         self.known = torch.from_numpy(np.concatenate(known))
         self.identities = torch.tensor(identities)
+        if in_memory:
+            self.hold()
 
     def __len__(self) -> int:
-        return len(self._images)
+        return len(self._places)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all images in memory, held or not."""
+        return len(self) * 3 * self._size**2
+
+    def hold(self) -> None:
+        """Read all images into memory.
+
+        Raises:
+            ValueError: One cannot be read.
+        """
+        self._images = self._load(torch.arange(len(self)))
 
     def __getitem__(self, indices: Tensor) -> Batch:
         """Return the examples at ``indices``. Shape of ``indices``: (N,)."""
-        return Batch(
-            self._images[indices].float() / 255,
-            self.aus[indices],
-            self.known[indices],
-            self.identities[indices],
-        )
+        batch = self.as_bytes(indices)
+        return batch._replace(images=as_floats(batch.images))
+
+    def as_bytes(self, indices: Tensor) -> Batch:
+        """Return them with images as bytes, from 0 to 255: a quarter to carry to a device.
+
+        Raises:
+            ValueError: A frame that is not in memory cannot be read any more.
+        """
+        images = self._load(indices) if self._images is None else self._images[indices]
+        return Batch(images, self.aus[indices], self.known[indices], self.identities[indices])
+
+    def _load(self, indices: Tensor) -> Tensor:
+        """Read examples, each recording opened once. Shape: (N,) -> (N, 3, S, S)."""
+        places = self._places[indices.numpy()]
+        images = np.empty((len(places), 3, self._size, self._size), np.uint8)
+        for k in np.unique(places[:, 0]):
+            # By rising number: what lies together on disk is read together.
+            rows = np.flatnonzero(places[:, 0] == k)
+            rows = rows[np.argsort(places[rows, 1], kind="stable")]
+            images[rows] = self._read(self._chosen[k], places[rows, 1].tolist())
+        return torch.from_numpy(images)
+
+    def _read(self, recording: Recording, numbers: Sequence[int]) -> list[NDArray[np.uint8]]:
+        return [_sized(image, self._size) for image in self._source.read(recording, numbers)]
 
     def labelled_frames(self) -> dict[int, int]:
         """Count the frames with a known label for each AU."""
@@ -119,6 +158,11 @@ class FrameDataset:
         """Yield the examples once as they lie on disk, in batches."""
         for indices in torch.arange(len(self)).split(batch_size):
             yield self[indices]
+
+
+def as_floats(images: Tensor) -> Tensor:
+    """Return images in [0, 1], from bytes or as they are. Shape: kept."""
+    return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
 def _examples(

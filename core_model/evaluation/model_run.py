@@ -23,7 +23,7 @@ from core_model.evaluation.evaluate import (
 )
 from core_model.evaluation.metrics import Predictions
 from core_model.evaluation.paired import compare
-from core_model.evaluation.partitions import check_apart, is_held_out, people_of, plain_id
+from core_model.evaluation.partitions import check_apart, is_held_out, subjects_of
 from core_model.evaluation.predict import predict
 from core_model.evaluation.protocol import Epoch, clean
 from core_model.evaluation.result import (
@@ -89,10 +89,9 @@ def choose_people(
     """
     record = read_run(run) if run.is_dir() else None
     partition = partition or (record.test_partition if record else None)
-    wanted = people_of(partition) if partition else None
-    test = tuple(
-        r for r in read_recordings(recordings) if not wanted or plain_id(r.subject_id) in wanted
-    )
+    listed = read_recordings(recordings)
+    wanted = subjects_of(listed, partition) if partition else None
+    test = tuple(r for r in listed if wanted is None or r.subject_id in wanted)
     if not test:
         raise ValueError(f"{recordings} lists nobody of {partition or 'anywhere'}")
     choosing = read_recordings(validation) if validation else ()
@@ -100,8 +99,9 @@ def choose_people(
         choosing = tuple(
             r for r in choosing if is_held_out(r.subject_id, record.held_out_share, record.seed)
         )
-    if wanted:
-        choosing = tuple(r for r in choosing if plain_id(r.subject_id) not in wanted)
+    if partition:
+        left_out = subjects_of(choosing, partition)
+        choosing = tuple(r for r in choosing if r.subject_id not in left_out)
     if validation and not choosing:
         raise ValueError(f"{validation} lists nobody who was held out of training")
     check_apart(test=[r.subject_id for r in test], validation=[r.subject_id for r in choosing])

@@ -11,6 +11,8 @@ import hashlib
 import re
 from collections.abc import Iterable
 
+from core_model.data.recordings import Recording
+
 _BP4D = {
     "P1": "F001 F002 F008 F009 F010 F016 F018 F023 M001 M004 M007 M008 M012 M014",
     "P2": "F003 F005 F011 F013 F020 F022 M002 M005 M010 M011 M013 M016 M017 M018",
@@ -32,6 +34,9 @@ _BP4D_PLUS = {
     "M049 M014 F070 F006 F067 M039 M006 F059 F003 F007 F049 M053 F081 F055 M012 F082 F015 F036",
 }
 
+_NAME = re.compile(r"((?:bp4d|bp4d_plus|disfa)-)?(SN|F|M)0*(\d{1,3})", re.IGNORECASE)
+_RECORDING = re.compile(r"(bp4d|bp4d_plus|disfa)-[A-Za-z0-9]*?((?:SN|F|M)\d{2,3})(?=[-_]|$)")
+
 PARTITIONS: dict[str, dict[str, frozenset[str]]] = {
     dataset: {name: frozenset(text.split()) for name, text in parts.items()}
     for dataset, parts in (("bp4d", _BP4D), ("bp4d_plus", _BP4D_PLUS), ("disfa", _DISFA))
@@ -41,21 +46,48 @@ PARTITIONS: dict[str, dict[str, frozenset[str]]] = {
 def people_of(name: str) -> frozenset[str]:
     """Return the people of a partition such as ``bp4d/P1`` or ``bp4d_plus/B3``.
 
+    Each by both names: ``F001``, and ``bp4d-F001`` where several data sets lie together.
+
     Raises:
         ValueError: There is none of this name; says which there are.
     """
     for dataset, parts in PARTITIONS.items():
         for part, people in parts.items():
             if name == f"{dataset}/{part}":
-                return people
+                return people | {f"{dataset}-{person}" for person in people}
     known = ", ".join(f"{d}/{p}" for d, parts in PARTITIONS.items() for p in parts)
     raise ValueError(f"no partition {name!r}; there are: {known}")
 
 
+def subjects_of(recordings: Iterable[Recording], name: str) -> frozenset[str]:
+    """Return the subject ids of those in a partition, however the site calls them.
+
+    A site that ingested a data set may know its people by other names: then the recordings tell.
+    Whoever is in the partition by one recording is so by all.
+    """
+    people = people_of(name)
+    return frozenset(
+        r.subject_id
+        for r in recordings
+        if {plain_id(r.subject_id), _ingested_name(r.recording_id)} & people
+    )
+
+
 def plain_id(subject_id: str) -> str:
-    """Return a subject id as the partitions write it: ``SN1`` is ``SN001``, ``f7`` is ``F007``."""
-    found = re.fullmatch(r"(SN|F|M)0*(\d{1,3})", subject_id.strip(), re.IGNORECASE)
-    return f"{found[1].upper()}{int(found[2]):03d}" if found else subject_id
+    """Return a subject id as the partitions write it.
+
+    ``SN1`` is ``SN001``, ``f7`` is ``F007``, and ``bp4d-f7`` is ``bp4d-F007``.
+    """
+    found = _NAME.fullmatch(subject_id.strip())
+    if not found:
+        return subject_id
+    return f"{(found[1] or '').lower()}{found[2].upper()}{int(found[3]):03d}"
+
+
+def _ingested_name(recording_id: str) -> str | None:
+    """Return the person in a name that ingest gives: ``bp4d-F001-T1``, ``bp4d-2F01_T1``."""
+    found = _RECORDING.match(recording_id)
+    return plain_id(f"{found[1]}-{found[2]}") if found else None
 
 
 def is_held_out(subject_id: str, share: float, seed: int = 0) -> bool:

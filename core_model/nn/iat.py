@@ -56,12 +56,17 @@ def au_loss(logits: Tensor, aus: Tensor, known: Tensor) -> Tensor:
     return au_losses(logits, aus, known).mean()
 
 
-def au_losses(logits: Tensor, aus: Tensor, known: Tensor) -> Tensor:
+def au_losses(
+    logits: Tensor, aus: Tensor, known: Tensor, positive_weights: Tensor | None = None
+) -> Tensor:
     """The same for each example. Shapes: (N, A) each; (N,).
 
-    No example looks at another, so that per-example clipping keeps its meaning.
+    No example looks at another, so that per-example clipping keeps its meaning. With
+    ``positive_weights`` (A,) a positive label counts that much more.
     """
-    per_label = F.binary_cross_entropy_with_logits(logits, aus, reduction="none") * known
+    per_label = known * F.binary_cross_entropy_with_logits(
+        logits, aus, reduction="none", pos_weight=positive_weights
+    )
     return per_label.sum(dim=1) / known.sum(dim=1).clamp(min=1)
 
 

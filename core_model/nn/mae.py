@@ -143,11 +143,13 @@ class MaskedAutoencoder(nn.Module):
 
     def loss(self, images: Tensor, order: Tensor) -> Tensor:
         """Return the masked pixel loss. Shapes as in ``forward``; a scalar."""
+        return self.loss_of(self(images, order), images, order)
+
+    def loss_of(self, predicted: Tensor, images: Tensor, order: Tensor) -> Tensor:
+        """Return the loss of what ``forward`` drew. Shape of predicted: (N, L, P * P * 3)."""
         masked = self.masked(order)
         patches = patchify(images, self.encoder.config.patch_size)
-        return masked_pixel_loss(
-            self(images, order), patches, masked, normalise=self.config.normalise_pixels
-        )
+        return masked_pixel_loss(predicted, patches, masked, normalise=self.config.normalise_pixels)
 
     def losses(self, images: Tensor, order: Tensor) -> Tensor:
         """Return it for each image, over its own hidden patches. Shape: (N,)."""

@@ -1,4 +1,4 @@
-"""The IAT loop: one round's share of fine-tuning on labelled faces."""
+"""The IAT loop: a round's share of fine-tuning on labelled faces, and the step that it is of."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import torch
 from torch import Tensor
 
 from core_model.config import FinetuneConfig
-from core_model.data.augment import jitter, standardise
-from core_model.data.frames import FrameDataset
-from core_model.nn.iat import IATModel, au_loss, identity_loss
+from core_model.data.augment import standardise
+from core_model.data.frames import Batch, FrameDataset, as_floats
+from core_model.nn.iat import IATModel, au_loss, au_losses, identity_loss
 from core_model.training.log import TrainingLog
+from core_model.training.manner import PLAIN, Manner, augmented
 from core_model.training.schedule import learning_rate, make_optimiser, set_learning_rate
 
 
@@ -33,38 +34,96 @@ def finetune(
         span: Which part of the whole run this call is, from 0 to 1; sets the learning rate.
     """
     chance = torch.Generator().manual_seed(seed)
-    model.to(device).train()
-    detector = [(n, p) for n, p in model.named_parameters() if not n.startswith("identity_head.")]
-    optimiser = make_optimiser(detector, config.optimiser, model.encoder.config.depth)
-    adversary = torch.optim.AdamW(
-        model.identity_head.parameters(),
-        lr=config.optimiser.learning_rate * config.identity_learning_rate,
-        weight_decay=0.0,
-        fused=True,
-    )
+    finetuning = Finetuning(model, config, device)
     log = TrainingLog.of(dataset, config.optimiser, span)
     with torch.random.fork_rng():
         torch.manual_seed(seed)  # drop path draws from the global generator
         for _ in range(config.optimiser.epochs_per_round):
             for batch in dataset.shuffled(config.optimiser.batch_size, chance):
-                images, aus, known, identities = (t.to(device) for t in batch)
-                images = jitter(images, chance) if config.augment else images
-                features = model.encoder(standardise(images))  # (N, D)
-                # (1) The identity head catches up with the encoder.
-                train_identity_head(model, adversary, features.detach(), identities, config)
-                # (2) The encoder learns the AUs and unlearns what the identity head uses.
-                is_on = log.progress() >= config.head_start
-                scale = reversal_scale(model, features, aus, known, identities, config)
-                model.reversal.scale = scale if is_on else 0.0
-                au_logits, identity_logits = model.heads(features)
-                au = au_loss(au_logits, aus, known)
-                identity = identity_loss(identity_logits, identities, config.identity_loss)
-                optimiser.zero_grad(set_to_none=True)
-                (au + identity).backward()
-                set_learning_rate(optimiser, learning_rate(config.optimiser, log.progress()))
-                optimiser.step()
+                au, identity = finetuning.step(batch, log.progress(), chance)
                 log.step(au=au.item(), identity=identity.item())
     return log
+
+
+class Finetuning:
+    """A model and its two optimisers.
+
+    Args:
+        model: Moved to ``device``.
+        config: The plan's settings.
+        device: Where to train.
+        manner: What the plan leaves open.
+        positive_weights: How much more a positive label of each AU counts. Shape: (A,).
+    """
+
+    losses = ("au", "identity")
+
+    def __init__(
+        self,
+        model: IATModel,
+        config: FinetuneConfig,
+        device: torch.device,
+        manner: Manner = PLAIN,
+        positive_weights: Tensor | None = None,
+    ) -> None:
+        self.model, self.config, self.device, self.manner = model, config, device, manner
+        model.to(device).train()
+        detector = [
+            (n, p) for n, p in model.named_parameters() if not n.startswith("identity_head.")
+        ]
+        self.optimiser = make_optimiser(detector, config.optimiser, model.encoder.config.depth)
+        self.adversary = torch.optim.AdamW(
+            model.identity_head.parameters(),
+            lr=config.optimiser.learning_rate * config.identity_learning_rate,
+            weight_decay=0.0,
+            fused=True,
+        )
+        self._weights = None if positive_weights is None else positive_weights.to(device)
+
+    @property
+    def optimisers(self) -> tuple[torch.optim.Optimizer, ...]:
+        """All of them, in a fixed order."""
+        return self.optimiser, self.adversary
+
+    def step(self, batch: Batch, progress: float, chance: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Take one step; return the AU loss and the identity loss, two scalars.
+
+        Args:
+            batch: Some examples.
+            progress: How much of the whole run is done, from 0 to 1.
+            chance: Of the augmentation.
+        """
+        self.optimiser.zero_grad(set_to_none=True)
+        parts = list(zip(*(t.chunk(self.manner.parts) for t in batch), strict=True))
+        sums = [self._backward(Batch(*part), len(batch.images), progress, chance) for part in parts]
+        rate = learning_rate(self.config.optimiser, progress)
+        set_learning_rate(self.optimiser, rate)
+        self.optimiser.step()
+        au, identity = zip(*sums, strict=True)
+        return torch.stack(au).sum(), torch.stack(identity).sum()
+
+    def _backward(
+        self, part: Batch, num_examples: int, progress: float, chance: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Add the gradient of a part of a batch; return its share of the two losses."""
+        model, config = self.model, self.config
+        images, aus, known, identities = (t.to(self.device, non_blocking=True) for t in part)
+        images = augmented(as_floats(images), chance, self.manner, plan_augments=config.augment)
+        with self.manner.autocast(self.device):
+            features = model.encoder(standardise(images))  # (N, D)
+        features = features.float()
+        # (1) The identity head catches up with the encoder.
+        train_identity_head(model, self.adversary, features.detach(), identities, config)
+        # (2) The encoder learns the AUs and unlearns what the identity head uses.
+        is_on = progress >= config.head_start
+        scale = reversal_scale(model, features, aus, known, identities, config)
+        model.reversal.scale = scale if is_on else 0.0
+        au_logits, identity_logits = model.heads(features)
+        share = len(images) / num_examples
+        au = share * au_losses(au_logits, aus, known, self._weights).mean()
+        identity = share * identity_loss(identity_logits, identities, config.identity_loss)
+        (au + identity).backward()
+        return au.detach(), identity.detach()
 
 
 def train_identity_head(

@@ -16,13 +16,14 @@ from core_model.checkpoint import CheckpointManifest, load_checkpoint, save_chec
 from core_model.config import EncoderConfig, FinetuneConfig
 from core_model.data.frames import FrameDataset
 from core_model.data.recordings import Recording
-from core_model.evaluation.partitions import is_held_out, people_of, plain_id
+from core_model.evaluation.partitions import is_held_out, subjects_of
 from core_model.nn.iat import IATModel
 from core_model.nn.identity_head import make_identity_head
 from core_model.nn.weights import get_arrays, schema_of, set_arrays
 from core_model.protocol.messages import digest
 from core_model.recipe import Recipe
 from core_model.run_folder import RunRecord, epoch_files, epoch_path, write_run
+from core_model.schema import Arrays, ParameterSchema
 from core_model.training.finetune import finetune
 from core_model.training.seeds import derive_seed
 
@@ -31,11 +32,11 @@ def split_recordings(
     recordings: Sequence[Recording], test_partition: str | None, held_out_share: float, seed: int
 ) -> dict[str, tuple[Recording, ...]]:
     """Return the recordings of the people for ``training``, ``validation`` and ``test``."""
-    test_people = people_of(test_partition) if test_partition else frozenset[str]()
+    test_people = subjects_of(recordings, test_partition) if test_partition else frozenset[str]()
     groups: dict[str, list[Recording]] = {"training": [], "validation": [], "test": []}
     for recording in recordings:
         person = recording.subject_id
-        if plain_id(person) in test_people:
+        if person in test_people:
             groups["test"].append(recording)
         else:
             held = is_held_out(person, held_out_share, seed)
@@ -104,21 +105,34 @@ def run_recipe(
             span=((epoch - 1) / recipe.epochs, epoch / recipe.epochs),
         )
         arrays = get_arrays(model, schema)
-        manifest = CheckpointManifest(
-            digest=digest(arrays),
-            weights=schema,
-            encoder=encoder,
-            action_units=recipe.action_units,
-            licence=parent.licence if parent else "Apache-2.0",
-            run_id=recipe.name,
-            round=epoch,
-            parent=parent.digest if parent else None,
-            source=parent.source if parent else None,
-        )
+        manifest = manifest_of(arrays, schema, encoder, recipe, recipe.name, epoch, parent)
         save_checkpoint(epoch_path(out, epoch), arrays, manifest)
         au, identity = np.mean(log.losses["au"]), np.mean(log.losses["identity"])
         tell(f"epoch {epoch} of {recipe.epochs}: AU loss {au:.4f}, identity loss {identity:.4f}")
     return record
+
+
+def manifest_of(
+    arrays: Arrays,
+    schema: ParameterSchema,
+    encoder: EncoderConfig,
+    recipe: Recipe,
+    run_id: str,
+    epoch: int,
+    parent: CheckpointManifest | None,
+) -> CheckpointManifest:
+    """Return what stands beside the weights after an epoch; licence and source are inherited."""
+    return CheckpointManifest(
+        digest=digest(arrays),
+        weights=schema,
+        encoder=encoder,
+        action_units=recipe.action_units,
+        licence=parent.licence if parent else "Apache-2.0",
+        run_id=run_id,
+        round=epoch,
+        parent=parent.digest if parent else None,
+        source=parent.source if parent else None,
+    )
 
 
 def build_model(recipe: Recipe, encoder: EncoderConfig, num_identities: int, seed: int) -> IATModel:

@@ -1,7 +1,7 @@
 """Run the commands of a page of the docs and put what they print back under them.
 
-python -m tests.integration.story consent, or site, writes the page anew. A page is one story: its
-commands run one after another in one shell, and more sections may be added anywhere.
+python -m tests.integration.story consent, site, ingest or training writes the page anew. A page is
+one story: its commands run one after another in one shell, and more sections may be added anywhere.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ def shape(output: str) -> str:
     output = re.sub(r"\+[0-9a-f]{8}\+[A-Za-z0-9+/=]{44}", "+KEY", output)
     output = re.sub(r"ecdsa-sha2-nistp384 [A-Za-z0-9+/=]+", "NODE-KEY", output)
     output = re.sub(r"\b[0-9a-f]{16,64}\b", "HEX", output)
+    output = re.sub(r"\blocal-[a-z]+-[0-9a-f]{12}\b", "RUN", output)
     output = re.sub(r"device .*, [0-9.]+ GiB free", "DEVICE", output)
     output = re.sub(r"[0-9.]+ GiB", "N GiB", output)
     output = re.sub(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d)?)?", "DATE", output)

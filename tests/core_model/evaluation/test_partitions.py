@@ -1,11 +1,15 @@
+from pathlib import Path
+
 import pytest
 
+from core_model.data.recordings import Recording
 from core_model.evaluation.partitions import (
     PARTITIONS,
     check_apart,
     is_held_out,
     people_of,
     plain_id,
+    subjects_of,
 )
 
 PEOPLE = {
@@ -28,9 +32,32 @@ def test_names() -> None:
     assert "SN016" in people_of("disfa/P1")
     with pytest.raises(ValueError, match=r"there are: bp4d/P1.*bp4d_plus/B4.*disfa/P3"):
         people_of("disfa/fold1")
-    assert [plain_id(i) for i in ("sn1", "F7", "M014", "lab-p3")] == [
-        "SN001", "F007", "M014", "lab-p3",
+    assert [plain_id(i) for i in ("sn1", "F7", "M014", "lab-p3", "bp4d-f7", "DISFA-SN1")] == [
+        "SN001", "F007", "M014", "lab-p3", "bp4d-F007", "disfa-SN001",
     ]  # fmt: skip
+
+
+INGESTED = {
+    "its own name": ("F001", "a", True),
+    "with the data set before it": ("bp4d-F001", "a", True),
+    "another data set's F001": ("bp4d_plus-F001", "a", False),
+    "a random name, ingested": ("k7x2", "bp4d-F001-T1", True),
+    "a random name, by FMAE's labels": ("k7x2", "bp4d-2F01_T1", True),
+    "a random name, another data set": ("k7x2", "bp4d_plus-F001-T1", False),
+    "a random name, another partition": ("k7x2", "bp4d-F003-T1", False),
+    "a random name, DISFA": ("k7x2", "disfa-RightVideoSN001_comp", False),
+    "own recordings": ("k7x2", "clinic-F001x-T1", False),
+}
+
+
+@pytest.mark.parametrize(("subject", "name", "want"), INGESTED.values(), ids=INGESTED.keys())
+def test_a_partition_finds_ingested_people(subject, name, want) -> None:
+    recordings = [
+        Recording(recording_id=r, subject_id=s, frames=Path("x"), labels=None, licence="")
+        for s, r in ((subject, name), (subject, "another"), ("other", "third"))
+    ]
+    assert subjects_of(recordings, "bp4d/P1") == ({subject} if want else set())
+    assert subjects_of(recordings, "disfa/P1") == ({subject} if "SN001" in name else set())
 
 
 def test_shared_people_are_counted_and_never_named() -> None:
