@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
+
+from numpy.typing import NDArray
 
 from consent.attestation import (
     Attestation,
@@ -48,8 +51,17 @@ from fl_client.training import Trained, state_name, train
 _log = logging.getLogger(__name__)
 
 
-def run_round(request: RoundRequest, site: Site) -> SiteUpdate:
+Pack = Callable[[RoundRequest, Trained, tuple[int, ...]], dict[str, NDArray[Any]]]
+"""What leaves of a trained model: a secure sum sends a masked vector instead of the weights."""
+
+
+def run_round(request: RoundRequest, site: Site, pack: Pack | None = None) -> SiteUpdate:
     """Train one round and return the signed update.
+
+    Args:
+        request: What the server asks.
+        site: That answers.
+        pack: Makes what leaves, in a secure sum; None: the shared weights leave as they are.
 
     Raises:
         RoundRefusedError: The site gives no update. Only the code may leave the site; a fault is
@@ -57,7 +69,7 @@ def run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     """
     try:
         try:
-            return _run_round(request, site)
+            return _run_round(request, site, pack)
         finally:
             # However it ended: nobody waits for the next round, which may never come.
             forget_withdrawn(site)
@@ -68,11 +80,11 @@ def run_round(request: RoundRequest, site: Site) -> SiteUpdate:
         raise RoundRefusedError(RefusalCode.SITE_FAULT, "see the site's own log") from e
 
 
-def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
+def _run_round(request: RoundRequest, site: Site, pack: Pack | None) -> SiteUpdate:
     plan, started_at = request.plan, site.clock()
 
     # (1) Is the plan within this site's own caps, and are the weights those that it names?
-    check_request(request, site.config)
+    check_request(request, site.config, is_secret=pack is not None)
     if plan.previous is not None and plan.previous not in signed_in(site.config.state, plan.run_id):
         detail = f"the server names attestation {plan.previous}; this site never signed it"
         raise RoundRefusedError(RefusalCode.NOT_MY_ATTESTATION, detail)
@@ -90,6 +102,7 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     # (3) Train, and keep of the shared weights only what may leave.
     labelled = trained_aus(plan, site.config)
     trained = _train(request, site, selection, labelled, state, account)
+    sent = trained.shared if pack is None else pack(request, trained, labelled)
 
     # (4) Still allowed? A withdrawal while we trained voids the round for this site.
     try:
@@ -103,13 +116,13 @@ def _run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     salt = secrets.token_bytes(32)
     leaves = selection.leaves()
     attestation = _attest(
-        plan, site, selection, ruling, trained, labelled, manifest_root(leaves, salt), started_at,
-        account.statement(),
+        plan, site, selection, ruling, trained, digest(sent), labelled, manifest_root(leaves, salt),
+        started_at, account.statement(),
     )  # fmt: skip
     signed = sign_attestation(attestation, site.key)
     update = SiteUpdate(
         site_id=site.site_id,
-        arrays=trained.shared,
+        arrays=sent,
         attestation=signed,
         labelled_aus=labelled,
     )
@@ -160,7 +173,7 @@ def _signed(attestation: Attestation, leaves: Sequence[Leaf], envelope: bytes) -
 
 def _attest(
     plan: RoundPlan, site: Site, selection: Selection, ruling: Ruling, trained: Trained,
-    labelled: tuple[int, ...], manifest: bytes, started_at: datetime, privacy: Privacy,
+    update: str, labelled: tuple[int, ...], manifest: bytes, started_at: datetime, privacy: Privacy,
 ) -> Attestation:  # fmt: skip
     start, end = selection.ruling.ruling.snapshot, ruling.snapshot
     try:
@@ -175,7 +188,7 @@ def _attest(
         purpose=Purpose(plan.purpose),
         nonce=plan.nonce,
         model_in=plan.model_in,
-        update=digest(trained.shared),
+        update=update,
         labelled_aus=labelled,
         manifest=manifest.hex(),
         min_subjects=plan.min_subjects,
