@@ -43,9 +43,11 @@ class FixedPoint:
         Raises:
             ValueError: One is not finite, or too large: it would silently change the sum.
         """
-        scaled = np.rint(values * self.scale)
+        with np.errstate(over="ignore"):
+            scaled = np.rint(values * self.scale)
         if not (scaled.size == 0 or np.abs(scaled).max() <= self.limit):
-            raise ValueError(f"expected finite values of at most {self.largest:g}")
+            most = self.limit / self.scale
+            raise ValueError(f"expected finite values of at most {most:g}")
         return scaled.astype(np.int64).astype(np.uint32)
 
     def decode(self, total: Words) -> NDArray[np.float64]:

@@ -75,6 +75,8 @@ class Layout:
             raise ValueError(f"expected at most {terms.most_parts} parts, got {dict(parts)}")
         code = FixedPoint(num, terms.clip_norm)
         norm = change_norm(old, new)
+        if not math.isfinite(norm):
+            raise ValueError("expected a finite change")
         short = 1.0 if norm <= terms.clip_norm else terms.clip_norm / norm * FINEST
         vector = np.zeros(self.num_words, np.uint32)
         for block in self.blocks:
