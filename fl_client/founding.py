@@ -49,6 +49,15 @@ allows_training_without_privacy = false # then no promise covers whoever takes p
 # hours = "20:00-06:00"              # when rounds may begin, in local time
 # max_minutes_per_day = 240          # of rounds, in any 24 hours
 # max_bytes_per_day = 2_000_000_000  # received and sent, in any 24 hours
+
+# Updates that are added up in secret: docs/site.md. With whom, and with how many.
+[caps.secure_sum]
+only = false                         # true: nothing leaves in clear
+min_sites = 3                        # honest ones in any sum
+max_colluding = 0                    # sites that may side with the server
+
+[peers]                              # key of each other site, as its operator reads it to you
+# "clinic-2" = "clinic-2/operator+..."
 """
 
 
