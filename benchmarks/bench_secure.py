@@ -78,6 +78,10 @@ class Round:
             sealed = {n: "sealed" for n in names if n != site.site_id}
             shares = SealedShares(shares=sealed, commitment=commitment(site.seed, context))
             self.server.add_shares(site.site_id, shares)
+        threshold = self.terms.threshold
+        self.seeds = {s.site_id: sharing.split(s.seed, threshold, num) for s in self.sites}
+        self.keys = {s.site_id: sharing.split(sharing.key_secret(s.mask_key), threshold, num)
+                     for s in self.sites}  # fmt: skip
 
     def mask(self, site: Site, vector: np.ndarray) -> None:
         """Put a site's masks on."""
@@ -85,10 +89,7 @@ class Round:
 
     def unmask(self) -> np.ndarray:
         """Have those who stayed give their shares; return the sum."""
-        asked, num, threshold = self.server.unmask_request(), len(self.sites), self.terms.threshold
-        seeds = {s.site_id: sharing.split(s.seed, threshold, num) for s in self.sites}
-        keys = {s.site_id: sharing.split(sharing.key_secret(s.mask_key), threshold, num)
-                for s in self.sites}  # fmt: skip
+        asked, seeds, keys = self.server.unmask_request(), self.seeds, self.keys
         for place, site in enumerate(self.sites):
             if site.site_id in asked.survivors:
                 given = {s: seeds[s][place].hex() for s in asked.survivors}

@@ -12,7 +12,7 @@ from consent.keys import VerifierKey
 from core_model.config import Settings
 from core_model.protocol.messages import RefusalCode
 from core_model.secure_sum.roster import Member, Roster, RoundName, SignedKeys
-from core_model.secure_sum.threshold import is_above_half, least_in_sum
+from core_model.secure_sum.threshold import least_in_sum
 from fl_client.errors import RoundRefusedError
 
 
@@ -88,10 +88,9 @@ def check_roster(
     for member in roster.members:
         if member.site_id != own.keys.site_id:
             _check_signature(member, name, peers)
-    # (5) enough sites, whatever the server says later about who dropped out
+    # (5) enough sites, whatever the server says later about who dropped out; that is one alone, if
+    # the threshold is not above half
     num, threshold, bad = len(roster.members), name.terms.threshold, caps.max_colluding
-    if not is_above_half(num, threshold, bad):
-        _refuse(f"threshold {threshold} of {num} sites: one could be unmasked alone")
     if (least := least_in_sum(num, threshold, bad)) < caps.min_sites:
         _refuse(f"threshold {threshold} of {num} sites: {least} could be summed alone (min_sites)")
     # (6) nobody so heavy that the others do not hide it
