@@ -20,9 +20,9 @@ import numpy as np
 from bench_aggregate import SIZES, make_update, schema_of
 
 from core_model.action_units import UNION
+from core_model.norms import change_norm
 from core_model.protocol.messages import digest
 from fl_server.aggregation import Aggregator
-from fl_server.norms import change_norm
 
 GOAL_S = 0.050
 MAX_GROWTH = 1.1

@@ -20,13 +20,29 @@ MAX_ROWS = 4096  # frames and augmented views of one person in a step
 MAX_SLOTS = 10_000  # of an identity head
 
 
-def check_request(request: RoundRequest, config: SiteConfig) -> None:
+def check_request(request: RoundRequest, config: SiteConfig, *, is_secret: bool = False) -> None:
     """Check a request against the site's own caps, before anything is read or built for it.
+
+    Args:
+        request: What came.
+        config: Of the site.
+        is_secret: Whether the update will leave in a secure sum.
 
     Raises:
         RoundRefusedError: It asks for more than the site allows, or the weights are other ones.
     """
-    plan, caps = request.plan, config.caps
+    check_plan(request.plan, config, is_secret=is_secret)
+    if digest(request.arrays) != request.plan.model_in:
+        raise RoundRefusedError(RefusalCode.REQUEST_DAMAGED, "weights are not those of the plan")
+
+
+def check_plan(plan: RoundPlan, config: SiteConfig, *, is_secret: bool) -> None:
+    """Check what can be checked of a plan alone.
+
+    Raises:
+        RoundRefusedError: PLAN_NOT_ALLOWED.
+    """
+    caps = config.caps
     shares_decoder = isinstance(plan.training, PretrainConfig) and plan.training.share_decoder
     refusals = {
         "run_id as a name": RUN_ID.fullmatch(plan.run_id) is None,
@@ -35,13 +51,13 @@ def check_request(request: RoundRequest, config: SiteConfig) -> None:
         "epochs per round": plan.training.optimiser.epochs_per_round > caps.max_epochs_per_round,
         "sharing the decoder": shares_decoder and not caps.may_share_decoder,
         "sending counts": plan.weighting is Weighting.FRAMES and not caps.may_send_counts,
+        "an update in clear (secure_sum.only)": caps.secure_sum.only and not is_secret,
+        "in clear what is to be summed in secret": (plan.secure is not None) != is_secret,
         **_about_privacy(plan, caps),
         "AUs": plan.purpose == "finetuning" and not trained_aus(plan, config),
     }
     if asked := [what for what, is_too_much in refusals.items() if is_too_much]:
         raise RoundRefusedError(RefusalCode.PLAN_NOT_ALLOWED, f"site.toml does not allow {asked}")
-    if digest(request.arrays) != plan.model_in:
-        raise RoundRefusedError(RefusalCode.REQUEST_DAMAGED, "weights are not those of the plan")
 
 
 def _about_privacy(plan: RoundPlan, caps: Caps) -> dict[str, bool]:

@@ -10,6 +10,7 @@ from core_model.action_units import check_aus
 from core_model.config import Purpose, Settings
 from core_model.evaluation.pilot import Costs
 from core_model.settings_file import load_settings
+from fl_client.secure_caps import SecureCaps, check_peers
 
 PLACES = ("consent", "state", "node", "socket")
 HOURS = "^([01][0-9]|2[0-3]):[0-5][0-9]-([01][0-9]|2[0-3]):[0-5][0-9]$"
@@ -33,6 +34,7 @@ class Caps(Settings):
     hours: str | None = Field(None, pattern=HOURS)  # when rounds may begin, in local time
     max_minutes_per_day: int | None = Field(None, gt=0)  # of rounds
     max_bytes_per_day: int | None = Field(None, gt=0)  # received and sent
+    secure_sum: SecureCaps = SecureCaps()
 
 
 class SiteConfig(Settings):
@@ -51,11 +53,17 @@ class SiteConfig(Settings):
     socket_group: str | None = None  # Unix group of a SuperNode that runs as another user
     caps: Caps = Caps()
     costs: Costs = Costs()  # prices, for omote-site pilot report
+    peers: dict[str, str] = Field(default_factory=dict)  # for secure sums: sites and their keys
 
     @field_validator("labelled_aus")
     @classmethod
     def _known(cls, aus: tuple[int, ...]) -> tuple[int, ...]:
         return check_aus(aus) if aus else aus
+
+    @field_validator("peers")
+    @classmethod
+    def _have_keys(cls, peers: dict[str, str]) -> dict[str, str]:
+        return check_peers(peers)
 
 
 def load_site_config(path: Path) -> SiteConfig:

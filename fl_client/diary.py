@@ -18,6 +18,7 @@ from core_model.config import Settings
 from fl_client.errors import DiaryError
 
 SIGNED = "SIGNED"
+ANSWERED = "ANSWERED"  # a message of a secure sum that carries no update
 INTERRUPTED = "INTERRUPTED"
 
 
@@ -28,7 +29,7 @@ class Entry(Settings):
     run_id: str = ""  # empty: the request was no request
     round: int = 0
     purpose: str = ""
-    outcome: str  # SIGNED, INTERRUPTED or the name of a refusal's code
+    outcome: str  # SIGNED, ANSWERED, INTERRUPTED or the name of a refusal's code
     detail: str = ""  # stays here
     seconds: float = Field(0.0, ge=0)
     num_bytes: int = Field(0, ge=0)  # received and sent

@@ -59,6 +59,15 @@ allows_training_without_privacy = false # then no promise covers whoever takes p
 # per_machine_hour = 0
 # machine_hours = 0
 # frames_per_second = 25             # of the recordings
+
+# Updates that are added up in secret: docs/site.md. With whom, and with how many.
+[caps.secure_sum]
+only = false                         # true: nothing leaves in clear
+min_sites = 3                        # honest ones in any sum
+max_colluding = 0                    # sites that may side with the server
+
+[peers]                              # key of each other site, as its operator reads it to you
+# "clinic-2" = "clinic-2/operator+..."
 """
 
 

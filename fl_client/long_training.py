@@ -130,7 +130,7 @@ class LongTraining:
                 dataset.hold()
         self._train(request, site, selection, labelled, ready, held_out, before)
         arrays = load_checkpoint(epoch_path(self.unfinished.epochs, self.best_epoch))[0]
-        return Trained(arrays, {}, (), ready.dataset, None)
+        return Trained(arrays, ready.shared, {}, (), ready.dataset, None)
 
     def _train(
         self,

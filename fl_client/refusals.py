@@ -50,6 +50,14 @@ EXPLAINED: dict[str, tuple[str, str]] = {
         "outside hours, or beyond the minutes or bytes of the day",
         "nothing, or widen hours and max_..._per_day in site.toml",
     ),
+    RefusalCode.ROSTER_REFUSED.name: (
+        "the server wants to add up with sites, or with so few, that site.toml does not allow",
+        "compare the detail with [peers] and [caps.secure_sum]; ask those sites for their keys",
+    ),
+    RefusalCode.OUT_OF_TURN.name: (
+        "a message of a secure sum that was not due, or came twice; also after a restart",
+        "nothing: the server begins the next round; if it recurs, tell the server's operator",
+    ),
     RefusalCode.SITE_FAULT.name: (
         "something is wrong at this site",
         "read worker.log in the state folder; then: omote-site check",

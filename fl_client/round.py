@@ -9,6 +9,9 @@ import logging
 import secrets
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any
+
+from numpy.typing import NDArray
 
 from consent.attestation import (
     Attestation,
@@ -49,10 +52,17 @@ _log = logging.getLogger(__name__)
 Train = Callable[
     [RoundRequest, Site, Selection, tuple[int, ...], LocalState, RoundAccount], Trained
 ]
+Pack = Callable[[RoundRequest, Trained, tuple[int, ...]], dict[str, NDArray[Any]]]
+"""What leaves of a trained model: a secure sum sends a masked vector instead of the weights."""
 
 
-def run_round(request: RoundRequest, site: Site) -> SiteUpdate:
+def run_round(request: RoundRequest, site: Site, pack: Pack | None = None) -> SiteUpdate:
     """Train one round and return the signed update.
+
+    Args:
+        request: What the server asks.
+        site: That answers.
+        pack: Makes what leaves, in a secure sum; None: the shared weights leave as they are.
 
     Raises:
         RoundRefusedError: The site gives no update. Only the code may leave the site; a fault is
@@ -60,7 +70,7 @@ def run_round(request: RoundRequest, site: Site) -> SiteUpdate:
     """
     try:
         try:
-            return attested_round(request, site)
+            return attested_round(request, site, pack=pack)
         finally:
             # However it ended: nobody waits for the next round, which may never come.
             forget_withdrawn(site)
@@ -71,10 +81,13 @@ def run_round(request: RoundRequest, site: Site) -> SiteUpdate:
         raise RoundRefusedError(RefusalCode.SITE_FAULT, "see the site's own log") from e
 
 
-def attested_round(request: RoundRequest, site: Site, train: Train | None = None) -> SiteUpdate:
+def attested_round(
+    request: RoundRequest, site: Site, train: Train | None = None, pack: Pack | None = None
+) -> SiteUpdate:
     """Train one round by ``train`` and return the signed update; faults are raised as they are.
 
-    Whoever calls this forgets those who withdrew afterwards, however it ended.
+    Whoever calls this forgets those who withdrew afterwards, however it ended. ``pack`` is that of
+    ``run_round``.
 
     Raises:
         RoundRefusedError: The site gives no update.
@@ -82,7 +95,7 @@ def attested_round(request: RoundRequest, site: Site, train: Train | None = None
     plan, started_at = request.plan, site.clock()
 
     # (1) Is the plan within this site's own caps, and are the weights those that it names?
-    check_request(request, site.config)
+    check_request(request, site.config, is_secret=pack is not None)
     if plan.previous is not None and plan.previous not in signed_in(site.config.state, plan.run_id):
         detail = f"the server names attestation {plan.previous}; this site never signed it"
         raise RoundRefusedError(RefusalCode.NOT_MY_ATTESTATION, detail)
@@ -101,6 +114,7 @@ def attested_round(request: RoundRequest, site: Site, train: Train | None = None
     labelled = trained_aus(plan, site.config)
     try:
         trained = (train or _train)(request, site, selection, labelled, state, account)
+        sent = trained.shared if pack is None else pack(request, trained, labelled)
 
         # (4) Still allowed? A withdrawal while we trained voids the round for this site.
         ruling = site.gate.recheck_assets(selection.ruling).ruling
@@ -113,13 +127,13 @@ def attested_round(request: RoundRequest, site: Site, train: Train | None = None
     salt = secrets.token_bytes(32)
     leaves = selection.leaves()
     attestation = _attest(
-        plan, site, selection, ruling, trained, labelled, manifest_root(leaves, salt), started_at,
-        account.statement(),
+        plan, site, selection, ruling, trained, digest(sent), labelled, manifest_root(leaves, salt),
+        started_at, account.statement(),
     )  # fmt: skip
     signed = sign_attestation(attestation, site.key)
     update = SiteUpdate(
         site_id=site.site_id,
-        arrays=trained.shared,
+        arrays=sent,
         attestation=signed,
         labelled_aus=labelled,
     )
@@ -171,7 +185,7 @@ def _signed(attestation: Attestation, leaves: Sequence[Leaf], envelope: bytes) -
 
 def _attest(
     plan: RoundPlan, site: Site, selection: Selection, ruling: Ruling, trained: Trained,
-    labelled: tuple[int, ...], manifest: bytes, started_at: datetime, privacy: Privacy,
+    update: str, labelled: tuple[int, ...], manifest: bytes, started_at: datetime, privacy: Privacy,
 ) -> Attestation:  # fmt: skip
     start, end = selection.ruling.ruling.snapshot, ruling.snapshot
     try:
@@ -186,7 +200,7 @@ def _attest(
         purpose=Purpose(plan.purpose),
         nonce=plan.nonce,
         model_in=plan.model_in,
-        update=digest(trained.shared),
+        update=update,
         labelled_aus=labelled,
         manifest=manifest.hex(),
         min_subjects=plan.min_subjects,

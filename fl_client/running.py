@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from fl_client.config import SiteConfig, load_site_config
-from fl_client.diary import SIGNED, Diary, Entry
+from fl_client.diary import ANSWERED, SIGNED, Diary, Entry
 from fl_client.errors import NodeError
 from fl_client.node import Node
 from fl_client.node_folder import NodeFolder
@@ -144,6 +144,8 @@ def tell(entry: Entry) -> str:
     name = f"round {entry.round} of {entry.run_id} ({entry.purpose})" if entry.run_id else "request"
     if entry.outcome == SIGNED:
         return f"{name}: signed, {entry.num_bytes:,} bytes, {entry.seconds:.1f} s"
+    if entry.outcome == ANSWERED:
+        return f"{name}: a message of a secure sum, {entry.num_bytes:,} bytes"
     return f"{name}: refused, {entry.outcome}"
 
 

@@ -12,7 +12,7 @@ from consent.state import State, Status
 from consent.subject_events import ConsentRequested
 from consent.upkeep import count_expiring, count_statuses
 from fl_client.config import Caps
-from fl_client.diary import SIGNED, Entry, Running
+from fl_client.diary import ANSWERED, SIGNED, Entry, Running
 from fl_client.limits import used
 from fl_client.refusals import EXPLAINED
 
@@ -40,7 +40,8 @@ class Standing:
     def rounds(self) -> Iterator[str]:
         """Yield the last rounds."""
         signed = sum(e.outcome == SIGNED for e in self.entries)
-        yield f"rounds: {signed} signed, {len(self.entries) - signed} not"
+        answered = sum(e.outcome == ANSWERED for e in self.entries)  # of secure sums: no rounds
+        yield f"rounds: {signed} signed, {len(self.entries) - signed - answered} not"
         for e in self.entries[-SHOWN_ROUNDS:]:
             name = f"{e.run_id}/{e.round} {e.purpose}" if e.run_id else "no round"
             took = f"{e.seconds:7.1f} s {e.num_bytes:>13,} bytes"
@@ -50,7 +51,7 @@ class Standing:
 
     def refusals(self) -> Iterator[str]:
         """Yield each code that occurred, what it means and what to do."""
-        counted = Counter(e.outcome for e in self.entries if e.outcome != SIGNED)
+        counted = Counter(e.outcome for e in self.entries if e.outcome not in (SIGNED, ANSWERED))
         last = {e.outcome: e.detail for e in self.entries}
         for code, number in counted.most_common():
             why, remedy = EXPLAINED.get(code, ("of another version", "read the changelog"))

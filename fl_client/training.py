@@ -28,6 +28,7 @@ class Trained:
     """A model after local training, split in what may leave and what may not."""
 
     shared: Arrays
+    schema: ParameterSchema  # of ``shared``
     local: Arrays
     rows: tuple[str, ...]  # of the identity head: people, or slots
     dataset: FrameDataset
@@ -85,7 +86,8 @@ class Ready:
         """Return what became of the weights: those of ``sent``, and the local ones."""
         arrays = get_arrays(self.model, sent)
         keep_rows(arrays, request.arrays, sent, request.plan.action_units, labelled_aus)
-        return Trained(arrays, get_arrays(self.model, self.local), self.rows, self.dataset, log)
+        local = get_arrays(self.model, self.local)
+        return Trained(arrays, sent, local, self.rows, self.dataset, log)
 
 
 def prepare(

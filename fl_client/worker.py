@@ -19,18 +19,27 @@ from consent.model import Role
 from core_model.protocol.messages import RefusalCode, RoundRequest, SiteUpdate
 from core_model.protocol.records import (
     RecordError,
-    decode_request,
     encode_refusal,
     encode_update,
     read_records,
     write_records,
 )
+from core_model.protocol.secure import (
+    KeysRequest,
+    MaskedRequest,
+    RosterRequest,
+    SecureRequest,
+    UnmaskRequest,
+    plan_of,
+)
+from core_model.protocol.secure_records import decode_any_request, encode_secure_reply
 from fl_client.config import load_site_config
-from fl_client.diary import SIGNED, Diary, Entry
+from fl_client.diary import ANSWERED, SIGNED, Diary, Entry
 from fl_client.errors import RoundRefusedError
 from fl_client.incoming import Incoming
 from fl_client.limits import check_before_reading, check_before_training, used
 from fl_client.round import run_round
+from fl_client.secure_round import SecureRounds
 from fl_client.site import Site, open_site
 
 _log = logging.getLogger(__name__)
@@ -73,6 +82,7 @@ class Worker:
         self._clock = clock
         self._run = run
         self._one_round = threading.Lock()
+        self._secure = SecureRounds()
         self._is_stopping = False
         # All rounds run in one thread: torch and OpenMP count threads for each that calls them.
         self._thread = ThreadPoolExecutor(1, "round")
@@ -122,45 +132,55 @@ class Worker:
     def _answer(self, pieces: Iterator[bytes]) -> bytes:
         page = Incoming(self._clock())
         try:
-            update = self._round(pieces, page)
-            raw, code, detail = write_records(encode_update(update)), None, ""
+            raw, outcome, detail = *self._reply(pieces, page), ""
         except RoundRefusedError as e:
-            code, detail = e.code, str(e)
+            raw, outcome, detail = *_refused(e.code), str(e)
         except RecordError as e:
-            code, detail = RefusalCode.REQUEST_DAMAGED, str(e)
+            raw, outcome, detail = *_refused(RefusalCode.REQUEST_DAMAGED), str(e)
         except Exception:  # noqa: BLE001 - whatever it is, its text stays here
             _log.exception("this site cannot answer")
-            code, detail = RefusalCode.SITE_FAULT, "see the worker's log"
-        if code is not None:
-            raw = write_records(encode_refusal(code))
-        entry = page.entry(SIGNED if code is None else code.name, detail, len(raw))
+            raw, outcome, detail = *_refused(RefusalCode.SITE_FAULT), "see the worker's log"
+        entry = page.entry(outcome, detail, len(raw))
         self._entries.append(entry)
         self._diary.end(entry)
         self._on_entry(entry)
         return raw
 
-    def _round(self, pieces: Iterator[bytes], page: Incoming) -> SiteUpdate:
+    def _reply(self, pieces: Iterator[bytes], page: Incoming) -> tuple[bytes, str]:
+        """Return the answer, and what the diary calls it."""
         site = self._open()
         caps, spent = site.config.caps, used(self._entries, page.started_at)
 
-        # (1) May a round begin now, and how large may its request be?
+        # (1) May a round begin now, and how large may its request be? A secure sum that began in
+        # time may end.
+        if self._secure.plan is not None:
+            caps = caps.model_copy(update={"hours": None})
         most = check_before_reading(caps, spent, page.started_at.astimezone())
 
         # (2) What is asked? Of what a stranger sends, no more than that is held.
         raw = page.read(pieces, most)
-        if self._keep is not None:
+        request = decode_any_request(read_records(raw))
+        if self._keep is not None and isinstance(request, RoundRequest):
             keep_request(self._keep, raw)
-        request = decode_request(read_records(raw))
         del raw
-        page.plan = request.plan
+        page.plan = plan_of(request) or self._secure.plan
+        if isinstance(request, RoundRequest | KeysRequest):
+            check_before_reading(site.config.caps, spent, page.started_at.astimezone())
 
         # (3) Does it fit into what is left of the day?
         earlier = [e for e in self._entries if (e.run_id, e.purpose) == page.name]
         check_before_training(caps, spent, page.num_bytes, earlier)
 
         # (4) All else, from the plan to consent to the signature, is the round's own.
+        if isinstance(request, KeysRequest | RosterRequest | UnmaskRequest):
+            return self._sum(request, site), ANSWERED
         self._diary.begin(page.running())
-        return self._run(request, site)
+        if isinstance(request, MaskedRequest):
+            return self._sum(request, site), SIGNED
+        return write_records(encode_update(self._run(request, site))), SIGNED
+
+    def _sum(self, message: SecureRequest, site: Site) -> bytes:
+        return write_records(encode_secure_reply(self._secure.answer(message, site)))
 
     def _open(self) -> Site:
         """Return the site; open it anew if its files changed, and take the key that signs now."""
@@ -168,6 +188,10 @@ class Worker:
         if self._site is None or stamp != self._stamp:
             self._site, self._stamp = open_site(self._config, self._clock), stamp
         return dataclasses.replace(self._site, key=self._site.registry.signing_key(Role.OPERATOR))
+
+
+def _refused(code: RefusalCode) -> tuple[bytes, str]:
+    return write_records(encode_refusal(code)), code.name
 
 
 def keep_request(folder: Path, raw: bytes) -> Path:

@@ -7,6 +7,7 @@ from consent.attestation_check import Expected, Seen, verify_attestation
 from consent.errors import AttestationError, ConsentError, LogRolledBackError
 from consent.keys import VerifierKey
 from consent.model import Purpose
+from core_model.norms import change_norm
 from core_model.protocol.messages import (
     RefusalCode,
     RoundPlan,
@@ -14,11 +15,11 @@ from core_model.protocol.messages import (
     Weighting,
     digest,
 )
+from core_model.protocol.secure import MaskedUpdate
 from core_model.schema import Arrays, ParameterSchema, SchemaError
 from fl_server.config import Demands, EnrolledSite
 from fl_server.errors import UpdateRefusedError
 from fl_server.noise_admission import check_noise
-from fl_server.norms import change_norm
 
 MAX_FRAMES = 10_000_000
 _CODES = {
@@ -30,6 +31,7 @@ _CODES = {
     "wrong_epsilon": RefusalCode.WRONG_EPSILON,
     "ledger_restarted": RefusalCode.LEDGER_RESTARTED,
 }  # all others are about another round
+Statement = SiteUpdate | MaskedUpdate
 
 
 def admit(
@@ -52,8 +54,7 @@ def admit(
         UpdateRefusedError: A check failed.
     """
     # (1) from the site that was asked
-    if update.site_id != site.site_id:
-        raise UpdateRefusedError(RefusalCode.NOT_ENROLLED, f"answers for {update.site_id[:64]!r}")
+    check_site(update, site)
     # (2) exactly the shared weights, finite
     try:
         schema.check(update.arrays)
@@ -61,8 +62,34 @@ def admit(
         raise UpdateRefusedError(RefusalCode.WRONG_WEIGHTS, str(e)) from e
     # (3) no further from the model that came in than the plan allows
     _check_norm(update, plan, model_in)
+    return check_statement(update, digest(update.arrays), plan, site, demands, seen)
+
+
+def check_site(update: Statement, site: EnrolledSite) -> None:
+    """Check that an answer is of the site that was asked.
+
+    Raises:
+        UpdateRefusedError: It is not.
+    """
+    if update.site_id != site.site_id:
+        raise UpdateRefusedError(RefusalCode.NOT_ENROLLED, f"answers for {update.site_id[:64]!r}")
+
+
+def check_statement(
+    update: Statement,
+    update_digest: str,
+    plan: RoundPlan,
+    site: EnrolledSite,
+    demands: Demands,
+    seen: Seen | None,
+) -> tuple[Attestation, Seen]:
+    """Check what a site says about what it sent; return it and what to remember.
+
+    Raises:
+        UpdateRefusedError: A check failed.
+    """
     # (4) signed by the site, about this round and these bytes, on a consent log that only grew
-    attestation, now_seen = _check_attestation(update, plan, site, demands, seen)
+    attestation, now_seen = _check_attestation(update, update_digest, plan, site, demands, seen)
     # (5) for AUs that the site is enrolled for, and counted as asked
     _check_labels(update, plan, site, attestation)
     # (6) under the noise that the plan asks for
@@ -80,7 +107,12 @@ def _check_norm(update: SiteUpdate, plan: RoundPlan, model_in: Arrays) -> None:
 
 
 def _check_attestation(
-    update: SiteUpdate, plan: RoundPlan, site: EnrolledSite, demands: Demands, seen: Seen | None
+    update: Statement,
+    update_digest: str,
+    plan: RoundPlan,
+    site: EnrolledSite,
+    demands: Demands,
+    seen: Seen | None,
 ) -> tuple[Attestation, Seen]:
     expected = Expected(
         site=site.site_id,
@@ -89,7 +121,7 @@ def _check_attestation(
         purpose=Purpose(plan.purpose),
         nonce=plan.nonce,
         model_in=plan.model_in,
-        update=digest(update.arrays),
+        update=update_digest,
         min_subjects=plan.min_subjects,
         tree_size=plan.tree_size,
         policy=demands.policy,
@@ -114,7 +146,7 @@ def _check_attestation(
 
 
 def _check_labels(
-    update: SiteUpdate, plan: RoundPlan, site: EnrolledSite, attestation: Attestation
+    update: Statement, plan: RoundPlan, site: EnrolledSite, attestation: Attestation
 ) -> None:
     labelled = set(update.labelled_aus)
     if update.labelled_aus != attestation.labelled_aus or not labelled <= set(site.labelled_aus):

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from flwr.app import ArrayRecord, Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid, ServerApp
@@ -22,6 +23,8 @@ from core_model.protocol.records import (
     encode_request,
     encode_weights,
 )
+from core_model.protocol.secure import MaskedRequest, SecureReply, SecureRequest
+from core_model.protocol.secure_records import decode_secure_reply, encode_secure_request
 from fl_server.config import load_federation
 from fl_server.coordinator import Coordinator
 from fl_server.folder import ServerFolder
@@ -29,6 +32,7 @@ from fl_server.round_log import RoundLog
 from fl_server.round_state import RoundSummary
 from fl_server.rounds_log_file import log_to
 from fl_server.run_lock import end_with_holder, hold
+from fl_server.secure_round import run_secure_round
 from fl_server.suspensions import Suspensions
 
 QUERY_SITE = "query.site"
@@ -38,6 +42,9 @@ POLL_S = 0.5
 LOCK_TIMEOUT_S = 120.0  # for the process of an earlier start to end
 Nodes = dict[int, str]
 """Which site each node says it works for."""
+
+MAX_TAIL_BYTES = 1000  # of a masked vector, after its weights: one word for each AU and one more
+Answer = TypeVar("Answer")
 
 OnRound = Callable[[RoundSummary], None]
 
@@ -79,9 +86,12 @@ def drive(grid: Grid, coordinator: Coordinator, on_round: OnRound = lambda _: No
         nodes = find_sites(grid, nodes)
         for site_id in set(coordinator.asked_sites()) - set(nodes.values()):
             coordinator.refuse(site_id, RefusalCode.NO_ANSWER)
-        messages = {m.metadata.dst_node_id: m for m in _requests(coordinator, nodes)}
-        for node, reply in exchange(grid, messages.values(), coordinator.config.timeout_s):
-            take(coordinator, nodes[node], reply)
+        if coordinator.stage.secure_sum is not None:
+            run_secure_round(coordinator, nodes, lambda r: _ask_secure(grid, coordinator, r))
+        else:
+            messages = {m.metadata.dst_node_id: m for m in _requests(coordinator, nodes)}
+            for node, reply in exchange(grid, messages.values(), coordinator.config.timeout_s):
+                take(coordinator, nodes[node], reply)
         on_round(coordinator.finish())
 
 
@@ -90,21 +100,45 @@ def take(coordinator: Coordinator, site_id: str, reply: Message | None) -> None:
 
     The text of an error is not looked at: it may tell about data.
     """
-    if reply is None or (reply.has_error() and reply.error.code in UNREACHED):
-        coordinator.refuse(site_id, RefusalCode.NO_ANSWER)
-        return
-    if reply.has_error():
-        coordinator.refuse(site_id, RefusalCode.SITE_FAULT)
-        return
-    try:
-        answer = decode_reply(reply.content, coordinator.schema.num_bytes())
-    except RecordError:
-        coordinator.refuse(site_id, RefusalCode.WRONG_WEIGHTS)
-        return
+    answer = _read(reply, lambda c: decode_reply(c, coordinator.schema.num_bytes()))
     if isinstance(answer, SiteUpdate):
         coordinator.answer(site_id, answer)
     else:
         coordinator.refuse(site_id, answer)
+
+
+def _read(
+    reply: Message | None, decode: Callable[[RecordDict], Answer | RefusalCode]
+) -> Answer | RefusalCode:
+    if reply is None or (reply.has_error() and reply.error.code in UNREACHED):
+        return RefusalCode.NO_ANSWER
+    if reply.has_error():
+        return RefusalCode.SITE_FAULT
+    try:
+        return decode(reply.content)
+    except RecordError:
+        return RefusalCode.WRONG_WEIGHTS
+
+
+def _ask_secure(
+    grid: Grid, coordinator: Coordinator, requests: Mapping[int, SecureRequest]
+) -> Iterator[tuple[int, SecureReply | RefusalCode]]:
+    """Send one of the four messages to all; only the one that trains may take long."""
+    weights: ArrayRecord | None = None
+    messages, trains = [], False
+    for node, request in requests.items():
+        if isinstance(request, MaskedRequest):
+            weights = weights or encode_weights(request.request.arrays)
+            trains = True
+        content = encode_secure_request(request, weights)
+        messages.append((node, content))
+    timeout_s = coordinator.config.timeout_s
+    if not trains:
+        timeout_s = min(timeout_s, QUERY_TIMEOUT_S)
+    sent = [Message(c, n, MessageType.TRAIN, ttl=timeout_s) for n, c in messages]
+    most = coordinator.schema.num_bytes() + MAX_TAIL_BYTES
+    for node, reply in exchange(grid, sent, timeout_s):
+        yield node, _read(reply, lambda c: decode_secure_reply(c, most))
 
 
 def wait_for_sites(grid: Grid, coordinator: Coordinator) -> Nodes:

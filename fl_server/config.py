@@ -15,6 +15,7 @@ from core_model.privacy.plan import PrivacyPlan
 from core_model.protocol.messages import Weighting
 from core_model.settings_file import SettingsError, explain, load_settings
 from fl_server.robust import RobustSettings, least_sites
+from fl_server.secure_settings import SecureSumSettings
 
 HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
@@ -55,11 +56,18 @@ class Stage(Settings):
     privacy: PrivacyPlan | None = None  # None: no promise about any person; sites must allow that
     max_update_norm: float | None = Field(None, gt=0)  # L2, of a site's change in one round
     aggregation: RobustSettings = RobustSettings()
+    secure_sum: SecureSumSettings | None = None  # None: the server sees each update
 
     @property
     def has_velocity(self) -> bool:
         """Whether the server remembers where the rounds before were going."""
         return self.server_momentum > 0
+
+    @model_validator(mode="after")
+    def _can_be_secret(self) -> Stage:
+        if self.secure_sum is not None:
+            self.secure_sum.check_fits(self.aggregation, self.max_update_norm)
+        return self
 
 
 class Demands(Settings):
@@ -152,6 +160,9 @@ class FederationDraft(Settings):
                 raise ValueError(
                     f"weighting: counts of frames are private in stage {number}; use site"
                 )
+            if stage.secure_sum is not None:
+                by_frames = self.weighting is Weighting.FRAMES
+                stage.secure_sum.check_weighting(number, by_frames=by_frames)
 
 
 class FederationConfig(FederationDraft):
@@ -169,6 +180,11 @@ class FederationConfig(FederationDraft):
                 raise ValueError(
                     f"stages: {rule.rule} with {rule.num_bad} bad sites needs a quorum of {least}"
                 )
+        for number, stage in enumerate(self.stages, start=1):
+            everyone = stage.training.purpose == "pretraining"
+            asked = sum(not s.suspended and (everyone or bool(s.labelled_aus)) for s in self.sites)
+            if stage.secure_sum is not None:
+                stage.secure_sum.check_sites(number, asked)
         if self.quorum_subjects > num * self.min_subjects:
             raise ValueError(
                 f"quorum_subjects: {num} sites vouch for {self.min_subjects} people each, which "

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
-import secrets
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 
-from consent.attestation import Attestation
 from consent.attestation_check import Seen
 from core_model.checkpoint import load_checkpoint, save_checkpoint
 from core_model.privacy.sent import sent_back
@@ -28,9 +25,9 @@ from fl_server.errors import UpdateRefusedError
 from fl_server.kept_attestations import keep_attestations
 from fl_server.momentum import advance, forget_velocity, load_velocity, save_velocity
 from fl_server.robust import make_aggregator
+from fl_server.round_book import RoundBook
 from fl_server.round_state import RoundSummary, load_state, save_state
-
-FRAMES_UNIT = 8192.0  # weight 1 of a site that is weighted by frames
+from fl_server.weighing import weights_of
 
 
 class Coordinator:
@@ -63,6 +60,7 @@ class Coordinator:
                 f"the federation {config.action_units}"
             )
         self._state = state
+        self._sum: Arrays | RefusalCode | None = None  # of a secure round
         self._velocity = self._load_velocity()
         self._begin()
 
@@ -112,19 +110,20 @@ class Coordinator:
         stage, before = self._locate()
         names = [p.name for p in self.schema.parameters]
         arrays = {name: self.arrays[name] for name in names}
-        seen = self._state.seen(site_id)
+        seen, secure = self._state.seen(site_id), stage.secure_sum
         plan = RoundPlan(
             run_id=self.config.run_id,
             round=self.round,
             num_rounds=stage.rounds,
             round_of_purpose=self.round - before,
-            nonce=self._nonce(site_id),
+            nonce=self.book.nonce(site_id),
             seed=self.config.seed,
             model_in=self._model_in,
             encoder=self._manifest.encoder,
             action_units=self.config.action_units,
             training=stage.training,
-            weighting=self.config.weighting,
+            # In a secure sum counts of frames stay inside it, and no attestation tells them.
+            weighting=self.config.weighting if secure is None else Weighting.SITE,
             min_subjects=self.config.min_subjects,
             tree_size=seen.tree_head.size if seen else 0,
             previous=seen.digest if seen else None,
@@ -132,14 +131,15 @@ class Coordinator:
             ledger_size=seen.ledger.size if seen and seen.ledger else 0,
             ledger_root=seen.ledger.root if seen and seen.ledger else None,
             max_update_norm=stage.max_update_norm,
+            secure=secure and secure.terms(stage.aggregation, stage.max_update_norm),
         )
-        self._plan = plan_digest(plan)
+        self.book.plan = plan_digest(plan)
         return RoundRequest(plan, arrays)
 
     def answer(self, site_id: str, update: SiteUpdate) -> None:
         """Admit an update and fold it in, or write down why not."""
         received = sum(a.nbytes for a in update.arrays.values()) + len(update.attestation)
-        self._received[site_id] = self._received.get(site_id, 0) + received
+        self.book.count(site_id, received)
         try:
             self._admit(site_id, update)
         except UpdateRefusedError as e:
@@ -147,12 +147,11 @@ class Coordinator:
 
     def refuse(self, site_id: str, code: RefusalCode) -> None:
         """Write down that a site gives no update, or that its update is left out."""
-        # Two nodes can claim to be one site. What one of them says never undoes what the other
-        # proved, and silence never hides a reason.
-        if site_id in self._admitted:
-            return
-        if code is not RefusalCode.NO_ANSWER or site_id not in self._refused:
-            self._refused[site_id] = code
+        self.book.refuse(site_id, code)
+
+    def take_sum(self, mean: Arrays | RefusalCode) -> None:
+        """Take the mean that a secure sum gave, or why it gave none."""
+        self._sum = mean
 
     def finish(self) -> RoundSummary:
         """Average what was admitted, write it to disk, and move on.
@@ -160,42 +159,39 @@ class Coordinator:
         With fewer sites than the quorum the weights stay as they are, and the summary says so.
         """
         # Each site vouches for so many people and no more is known of any: counts are data too.
-        num, people = len(self._admitted), len(self._admitted) * self.config.min_subjects
+        book = self.book
+        num, people = len(book.admitted), len(book.admitted) * self.config.min_subjects
         has_quorum = num >= self.config.quorum and people >= self.config.quorum_subjects
+        lost = self._sum if isinstance(self._sum, RefusalCode) else None
+        has_quorum = has_quorum and lost is None
         if has_quorum:
             self.arrays = self.arrays | self._advance()
         summary = RoundSummary(
             round=self.round,
             purpose=self.stage.training.purpose,
-            admitted=tuple(sorted(self._admitted)),
-            attestations={s: self._seen[s].digest for s in sorted(self._admitted)},
-            updates=dict(sorted(self._updates.items())),
-            tree_heads={s: _head_line(self._seen[s]) for s in sorted(self._admitted)},
-            plan=self._plan,
+            admitted=tuple(sorted(book.admitted)),
+            attestations=book.attestations(),
+            updates=dict(sorted(book.updates.items())),
+            tree_heads=book.tree_heads(),
+            plan=book.plan,
             config=config_digest(self.config),
             ended_at=int(time.time()),
-            refused=dict(sorted(self._refused.items())),
+            refused=dict(sorted(book.refused.items())),
             has_quorum=has_quorum,
+            sum_lost=lost,
             weights=tuple(p.name for p in self.update_schema.parameters),
-            bytes_received=dict(sorted(self._received.items())),
+            bytes_received=dict(sorted(book.received.items())),
             model_in=self._model_in,
             model_out=digest({p.name: self.arrays[p.name] for p in self.schema.parameters}),
-            seconds=time.monotonic() - self._started,
+            seconds=book.seconds,
         )
         self._save(summary)
         self._begin()
         return summary
 
     def _begin(self) -> None:
-        self._admitted: set[str] = set()
-        self._refused: dict[str, RefusalCode] = {}
-        self._received: dict[str, int] = {}
-        self._seen: dict[str, Seen] = {}
-        self._nonces: dict[str, str] = {}
-        self._updates: dict[str, str] = {}
-        self._envelopes: dict[str, bytes] = {}
-        self._plan = ""
-        self._started = time.monotonic()
+        self.book = RoundBook()
+        self._sum = None
         if self._state.round == self._locate()[1]:
             self._velocity = {}  # of the stage before, which learned something else
         if not self.is_done:
@@ -206,14 +202,27 @@ class Coordinator:
                 {p.name: self.arrays[p.name] for p in self.schema.parameters}
             )
 
-    def _admit(self, site_id: str, update: SiteUpdate) -> None:
+    def site(self, site_id: str) -> EnrolledSite:
+        """Return a site whose update may be looked at now.
+
+        Raises:
+            UpdateRefusedError: It was not asked, is suspended, or has answered.
+        """
         site = self._sites.get(site_id)
-        if site is None or site_id not in self._nonces:
+        if site is None or not self.book.was_asked(site_id):
             raise UpdateRefusedError(RefusalCode.NOT_ENROLLED, "this site was not asked")
         if site_id in self._suspended():
             raise UpdateRefusedError(RefusalCode.SUSPENDED, "the operator suspended this site")
-        if site_id in self._admitted:
+        if site_id in self.book.admitted:
             raise UpdateRefusedError(RefusalCode.ANSWERED_TWICE, "this site has answered")
+        return site
+
+    def seen(self, site_id: str) -> Seen | None:
+        """Return what was seen of a site last."""
+        return self._state.seen(site_id)
+
+    def _admit(self, site_id: str, update: SiteUpdate) -> None:
+        site = self.site(site_id)
         plan = self.request(site_id).plan
         demands, seen = self.config.demands, self._state.seen(site_id)
         attestation, now_seen = admit(
@@ -223,37 +232,24 @@ class Coordinator:
             raise UpdateRefusedError(
                 RefusalCode.REPLAYED, "these very weights were admitted before"
             )
-        weight, row_weights = self._weights(site, attestation)
+        weight, row_weights = weights_of(site, attestation, self.config.weighting)
         try:
             self._aggregator.fold(update.arrays, weight, row_weights)
         except ValueError as e:
             raise UpdateRefusedError(RefusalCode.WRONG_WEIGHTS, str(e)) from e
-        self._admitted.add(site_id)
-        self._refused.pop(site_id, None)
-        self._seen[site_id] = now_seen
-        self._updates[site_id] = attestation.update
-        self._envelopes[site_id] = update.attestation
+        self.book.admit(site_id, now_seen, attestation.update, update.attestation)
 
     def _admitted_before(self) -> set[str]:
         return {u for s in self._state.summaries for u in s.updates.values()}
 
-    def _weights(
-        self, site: EnrolledSite, attestation: Attestation
-    ) -> tuple[float, dict[int, float]]:
-        """Return the site's weight, and its weight for each row of the AU head."""
-        if self.config.weighting is Weighting.SITE:
-            return site.weight, dict.fromkeys(attestation.labelled_aus, site.weight)
-        assert attestation.counts is not None  # admitted
-        counts = {au: n / FRAMES_UNIT for au, n in attestation.counts.by_au().items() if n}
-        rows = {au: n for au, n in counts.items() if au}
-        return max(counts.values(), default=0.0), rows
-
     def _advance(self) -> Arrays:
         """Return the weights that follow from the mean of this round's updates."""
         stage, _ = self._locate()
+        is_summed = stage.secure_sum is not None
+        assert not is_summed or isinstance(self._sum, dict), "a secure round ended without its sum"
         weights, self._velocity = advance(
             self.arrays,
-            self._aggregator.mean(self.arrays),
+            self._sum if isinstance(self._sum, dict) else self._aggregator.mean(self.arrays),
             self._velocity,
             momentum=stage.server_momentum,
             learning_rate=stage.server_learning_rate,
@@ -268,10 +264,6 @@ class Coordinator:
         if not any(s.has_quorum for s in self._state.summaries[before:]):
             return {}
         return load_velocity(self.config.output, self._state.round)
-
-    def _nonce(self, site_id: str) -> str:
-        """Return the nonce of this site and round; made when it is first asked for."""
-        return self._nonces.setdefault(site_id, secrets.token_hex(16))
 
     def _locate(self) -> tuple[Stage, int]:
         """Return the running stage and the number of rounds before it."""
@@ -294,15 +286,11 @@ class Coordinator:
         )
         save_checkpoint(_checkpoint(self.config, self.round), self.arrays, manifest)
         save_velocity(self.config.output, self.round, self._velocity)
-        keep_attestations(self.config.output, self.round, self._envelopes)
+        keep_attestations(self.config.output, self.round, self.book.envelopes)
         self._manifest = manifest
-        self._state = self._state.after(summary, self._seen)
+        self._state = self._state.after(summary, self.book.seen)
         save_state(self.config.output, self._state)
         forget_velocity(self.config.output, self._state.round - 1)
-
-
-def _head_line(seen: Seen) -> str:
-    return f"{seen.tree_head.size} {base64.b64encode(seen.tree_head.root).decode()}"
 
 
 def _checkpoint(config: FederationConfig, number: int) -> Path:

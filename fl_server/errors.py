@@ -2,6 +2,7 @@
 
 * ServerError
   * UpdateRefusedError       an update failed a check and is left out; has a ``code``
+  * SumLostError             a secure sum cannot be read, or is wrong; has a ``code``
   * RoundLogError            the log of rounds is not what was signed
   * StartError               the server cannot be set up, started or reached
 """
@@ -17,6 +18,14 @@ class ServerError(Exception):
 
 class UpdateRefusedError(ServerError):
     """An update failed a check and is left out. Never ends the round."""
+
+    def __init__(self, code: RefusalCode, detail: str) -> None:
+        super().__init__(f"{code.name}: {detail}")
+        self.code = code
+
+
+class SumLostError(ServerError):
+    """A secure sum cannot be read, or is wrong: the model stays as it is."""
 
     def __init__(self, code: RefusalCode, detail: str) -> None:
         super().__init__(f"{code.name}: {detail}")

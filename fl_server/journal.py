@@ -59,6 +59,10 @@ class Journal:
             self.say(
                 "refused", text, "warning", round=number, site=site, code=int(code), name=code.name
             )
-        if not summary.has_quorum:
+        if summary.sum_lost is not None:
+            name = summary.sum_lost.name
+            text = f"round {number}: the secure sum is lost: {name}, {EXPLAINED[name]}"
+            self.say("sum_lost", text, "warning", round=number, name=name)
+        elif not summary.has_quorum:
             text = f"round {number}: no quorum, the model stayed as it was"
             self.say("no_quorum", text, "warning", round=number)

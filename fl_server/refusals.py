@@ -14,6 +14,8 @@ EXPLAINED = {
     "BUDGET_SPENT": "too few people at the site have enough of their privacy budget left",
     "SITE_BUSY": "another round is running at the site",
     "NOT_NOW": "outside the site's hours, or beyond its time or traffic of the day",
+    "ROSTER_REFUSED": "the site does not add up with these sites, or not with so few",
+    "OUT_OF_TURN": "the site was asked twice, or restarted in the middle of a secure sum",
     "SITE_FAULT": "see the site's own log",
     "NOT_ENROLLED": "not the site that was asked",
     "WRONG_WEIGHTS": "not exactly the shared weights, or not finite",
@@ -30,5 +32,9 @@ EXPLAINED = {
     "SUSPENDED": "the operator suspended this site: omote-server suspend --lift",
     "TOO_LARGE": "changed the model further than max_update_norm",
     "REPLAYED": "the same weights as in an earlier round",
+    "WRONG_KEYS": "keys of a secure sum that the site did not sign for this round",
+    "SHARES_UNSOUND": "what the site shared in a secure sum does not give back its secret",
+    "TOO_FEW_LEFT": "too few sites stayed until the sum was unmasked, so no update counts",
+    "WRONG_SUM": "no honest sites give this sum, so no update counts; who lied is hidden",
     "NO_ANSWER": "no answer in time",
 }

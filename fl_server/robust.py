@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from core_model.config import Settings
+from core_model.norms import change_norm
 from core_model.schema import Arrays, ParameterSchema, Role
 from fl_server.aggregation import Aggregator
-from fl_server.norms import change_norm
 
 Rule = Literal["mean", "clipped_mean", "trimmed_mean", "median", "multi_krum"]
 FINEST = 1.0 - 2.0**-22  # a change that was clipped is never rounded beyond its bound

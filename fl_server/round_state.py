@@ -34,6 +34,7 @@ class RoundSummary(Settings):
     ended_at: int = 0  # unix seconds
     refused: dict[str, RefusalCode]
     has_quorum: bool  # if not, the weights stayed as they were
+    sum_lost: RefusalCode | None = None  # why a secure sum could not be used; then no quorum either
     weights: tuple[str, ...]  # names that crossed the wire
     bytes_received: dict[str, int]
     model_in: str

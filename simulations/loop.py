@@ -12,12 +12,13 @@ from core_model.nn.initial import initial_weights
 from core_model.protocol.messages import digest
 from fl_client.errors import RoundRefusedError
 from fl_client.round import run_round
+from fl_client.secure_round import SecureRounds
 from fl_client.site import Site, open_site
 from fl_server.app import drive
 from fl_server.config import FederationConfig
 from fl_server.coordinator import Coordinator
 from fl_server.round_state import RoundSummary
-from simulations.client_app import Run, direct_app
+from simulations.client_app import Run, RunSecure, direct_app
 from simulations.grid import InProcessGrid
 from simulations.sites import SiteFolder
 
@@ -65,12 +66,13 @@ def run_local(
     folders: Mapping[str, SiteFolder],
     on_round: OnRound = lambda _: None,
     run: Run = run_round,
+    run_secure: RunSecure = SecureRounds.answer,
     *,
     keep_raw: bool = False,
 ) -> tuple[Coordinator, InProcessGrid]:
     """Run all rounds through Flower's ServerApp driver and ClientApp, in this process."""
     sites: dict[str, Site] = {str(f.config): open_site(f.config) for f in folders.values()}
-    app = direct_app(lambda context: sites[str(context.node_config["site"])], run)
+    app = direct_app(lambda context: sites[str(context.node_config["site"])], run, run_secure)
     nodes = {n: {"site": str(f.config)} for n, f in enumerate(folders.values(), start=1)}
     grid = InProcessGrid(app, nodes, keep_raw=keep_raw)
     coordinator = Coordinator(config)

@@ -122,6 +122,20 @@ def write_site(
     return site
 
 
+def introduce(folders: Mapping[str, SiteFolder], secure_caps: Mapping[str, object]) -> None:
+    """Have each site know the keys of the others, as their operators would read them out.
+
+    Args:
+        folders: The sites.
+        secure_caps: With how many each of them adds up in secret.
+    """
+    for own in folders.values():
+        keys = {f.site_id: f.enrolment().key for f in folders.values() if f is not own}
+        lines = ["[caps.secure_sum]", *(f"{k} = {json.dumps(v)}" for k, v in secure_caps.items())]
+        lines += ["[peers]", *(f"{json.dumps(k)} = {json.dumps(v)}" for k, v in keys.items())]
+        own.config.write_text("\n".join([own.config.read_text(), *lines]) + "\n")
+
+
 def site_at(
     folder: Path,
     site_id: str,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import enum
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from pydantic import Field
 from core_model.config import EncoderConfig, Purpose, Settings, TrainingConfig
 from core_model.privacy.plan import PrivacyPlan
 from core_model.schema import Arrays
+from core_model.secure_sum.terms import SecureTerms
 
 
 class Weighting(enum.StrEnum):
@@ -47,6 +50,7 @@ class RoundPlan(Settings):
     ledger_size: int = Field(0, ge=0)  # of the site's privacy ledger when the server last saw it
     ledger_root: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     max_update_norm: float | None = Field(None, gt=0)  # L2, of the change from model_in; None: any
+    secure: SecureTerms | None = None  # updates are added up in secret; None: sent in clear
 
     @property
     def purpose(self) -> Purpose:
@@ -98,6 +102,8 @@ class RefusalCode(enum.IntEnum):
     BUDGET_SPENT = 209  # too few people have enough of their privacy budget left
     SITE_BUSY = 220  # a round is running there; ask again later
     NOT_NOW = 221  # outside the site's hours, or beyond its time or traffic of the day
+    ROSTER_REFUSED = 222  # who is to add up together is not what the site allows
+    OUT_OF_TURN = 223  # a message of a secure sum that is not due, or comes twice
     SITE_FAULT = 299  # see the site's own log
     # The server refuses an update.
     NOT_ENROLLED = 301
@@ -115,14 +121,18 @@ class RefusalCode(enum.IntEnum):
     SUSPENDED = 312  # enrolled, but the operator counts nothing from this site for now
     TOO_LARGE = 313  # the change from model_in is beyond max_update_norm
     REPLAYED = 314  # an update with these bytes was admitted in an earlier round
+    WRONG_KEYS = 316  # of a secure sum: not signed by the site for this round
+    SHARES_UNSOUND = 317  # of a secure sum: what the site shared does not give back its secret
+    TOO_FEW_LEFT = 318  # of a secure sum: it can never be unmasked, so nothing counts
+    WRONG_SUM = 319  # of a secure sum: no honest sites give it, so nothing counts
     NO_ANSWER = 399
 
 
-def digest(arrays: Arrays) -> str:
+def digest(arrays: Mapping[str, NDArray[Any]]) -> str:
     """Return SHA-256 (hex) over names, types, shapes and bytes, in the order of names."""
     h = hashlib.sha256()
     for name in sorted(arrays):
-        array: NDArray[np.float32] = np.ascontiguousarray(arrays[name])
+        array: NDArray[Any] = np.ascontiguousarray(arrays[name])
         header = f"{name}\0{array.dtype.str}\0{','.join(map(str, array.shape))}\0"
         h.update(len(header).to_bytes(4, "big") + header.encode())
         h.update(array.data)

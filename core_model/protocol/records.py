@@ -82,10 +82,10 @@ def decode_request(content: RecordDict, max_bytes: int = MAX_WEIGHT_BYTES) -> Ro
     Raises:
         RecordError: It is not a request, or the plan is not valid.
     """
-    _expect("request", content, {"arrays", "plan"})
-    fields = _fields(content, "plan", {"json"})
+    expect("request", content, {"arrays", "plan"})
+    fields = fields_of(content, "plan", {"json"})
     try:
-        plan = RoundPlan.model_validate_json(_text(fields, "json", MAX_PLAN))
+        plan = RoundPlan.model_validate_json(text_of(fields, "json", MAX_PLAN))
     except ValidationError as e:
         raise RecordError("not a round plan of this version") from e
     views = _unpack(content, max_bytes)
@@ -124,8 +124,8 @@ def decode_site_id(content: RecordDict) -> str:
     Raises:
         RecordError: It is not such an answer.
     """
-    _expect("answer", content, {"site"})
-    return _text(_fields(content, "site", {"site-id"}), "site-id")
+    expect("answer", content, {"site"})
+    return text_of(fields_of(content, "site", {"site-id"}), "site-id")
 
 
 def decode_reply(
@@ -137,23 +137,28 @@ def decode_reply(
         RecordError: It is neither, or holds more than it should.
     """
     if "refusal" in content:
-        return _refusal(content)
-    _expect("update", content, {"arrays", "update"})
-    fields = _fields(content, "update", FIELDS)
+        return decode_refusal(content)
+    expect("update", content, {"arrays", "update"})
+    fields = fields_of(content, "update", FIELDS)
     attestation = fields["attestation"]
     if not isinstance(attestation, bytes) or len(attestation) > MAX_ATTESTATION_BYTES:
         raise RecordError(f"expected an attestation of at most {MAX_ATTESTATION_BYTES} bytes")
     return SiteUpdate(
-        site_id=_text(fields, "site-id"),
+        site_id=text_of(fields, "site-id"),
         arrays=_unpack(content, max_bytes),
         attestation=attestation,
-        labelled_aus=_ints(fields, "labelled-aus"),
+        labelled_aus=ints_of(fields, "labelled-aus"),
     )
 
 
-def _refusal(content: RecordDict) -> RefusalCode:
-    _expect("refusal", content, {"refusal"})
-    code = _fields(content, "refusal", {"code"})["code"]
+def decode_refusal(content: RecordDict) -> RefusalCode:
+    """Unpack a refusal.
+
+    Raises:
+        RecordError: It is none, or its code is not known.
+    """
+    expect("refusal", content, {"refusal"})
+    code = fields_of(content, "refusal", {"code"})["code"]
     try:
         return RefusalCode(code) if type(code) is int else RefusalCode(-1)
     except ValueError as e:
@@ -185,28 +190,32 @@ def _view(name: str, array: Array) -> NDArray[np.float32]:
     return np.frombuffer(array.data, "<f4").reshape(array.shape)
 
 
-def _fields(content: RecordDict, name: str, keys: set[str]) -> Mapping[str, Any]:
+def fields_of(content: RecordDict, name: str, keys: set[str]) -> Mapping[str, Any]:
+    """Return the fields of a record, which must be exactly these."""
     record = content[name]
     if not isinstance(record, ConfigRecord):
         raise RecordError(f"{name}: expected a config record")
-    _expect(name, record, keys)
+    expect(name, record, keys)
     return dict(record)
 
 
-def _expect(what: str, got: Mapping[str, object], want: set[str]) -> None:
+def expect(what: str, got: Mapping[str, object], want: set[str]) -> None:
+    """Check that something holds exactly these keys."""
     if got.keys() != want:
         names = [name[:MAX_TEXT] for name in sorted(got)[:5]]
         raise RecordError(f"{what}: expected exactly {sorted(want)}, got {names}")
 
 
-def _text(fields: Mapping[str, Any], key: str, most: int = MAX_TEXT) -> str:
+def text_of(fields: Mapping[str, Any], key: str, most: int = MAX_TEXT) -> str:
+    """Return a field that must be a text."""
     value = fields[key]
     if not isinstance(value, str) or not 0 < len(value) <= most:
         raise RecordError(f"{key}: expected a text of 1 to {most} characters")
     return value
 
 
-def _ints(fields: Mapping[str, Any], key: str) -> tuple[int, ...]:
+def ints_of(fields: Mapping[str, Any], key: str) -> tuple[int, ...]:
+    """Return a field that must be a list of whole numbers."""
     values = fields[key]
     if not isinstance(values, list) or len(values) > MAX_AUS:
         raise RecordError(f"{key}: expected at most {MAX_AUS} numbers")

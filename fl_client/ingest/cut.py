@@ -11,10 +11,10 @@ import numpy as np
 
 from core_model.data.face import CropRecipe, FaceDetector, crop
 from core_model.data.labels import UNKNOWN, Labels
+from core_model.data.picture import Image
 from core_model.data.source import LayoutError, Source
 from core_model.data.video import (
     IMAGE_ENDINGS,
-    Image,
     VideoError,
     frames,
     image_files,

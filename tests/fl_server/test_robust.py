@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core_model.norms import change_norm
 from core_model.schema import ParameterSchema, ParameterSpec, Role
 from core_model.settings_file import SettingsError
 from fl_server.aggregation import Aggregator
 from fl_server.config import load_federation
-from fl_server.norms import change_norm
 from fl_server.robust import RobustSettings, make_aggregator
 from simulations.loop import run_plain
 from simulations.toml_text import to_toml

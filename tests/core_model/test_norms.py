@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl_server.norms import change_norm
+from core_model.norms import change_norm
 
 
 @given(st.integers(0, 2**31), st.integers(1, 200_000))

@@ -1,0 +1,1 @@
+"""Adding up updates so that whoever adds sees the sum alone: the parts that need no messages."""
