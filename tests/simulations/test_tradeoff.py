@@ -174,6 +174,7 @@ def ran(tmp_path_factory):
     return root, command, answer
 
 
+@pytest.mark.slow
 def test_a_study_writes_its_page_and_every_training(ran):
     root, _, answer = ran
     page = (root / "out" / "tradeoff.html").read_text()
@@ -186,6 +187,7 @@ def test_a_study_writes_its_page_and_every_training(ran):
     assert "relative 0.5" in answer.output
 
 
+@pytest.mark.slow
 def test_a_study_that_was_interrupted_runs_only_what_is_missing(ran):
     root, command, _ = ran
     first, second = sorted((root / "out" / "cells").glob("*.json"))
