@@ -39,9 +39,8 @@ demo-long: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow"
 
-# These wait for other processes most of the time: three at once keep two cores busy.
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -n 3 --dist loadfile -m slow
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff check .

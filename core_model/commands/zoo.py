@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +40,7 @@ def zoo(
     typer.echo(card.card)
     typer.echo(f"AUs: {', '.join(map(str, card.action_units))}. SHA-256: {models()[name]}")
     if out is not None:
-        shutil.copyfile(path, out)
+        out.write_bytes(content)  # what was checked, not what lies there now
         typer.echo(f"Wrote {out}. Next: omote-model predict INPUT --model {out} --unsigned")
 
 
