@@ -22,7 +22,7 @@ from rich.table import Column, Table
 from consent.errors import ConsentError
 from fl_server.round_state import RoundSummary
 from simulations import walk
-from simulations.baseline import f1_of_always
+from simulations.baseline import Baseline, baseline_of
 from simulations.commands import tradeoff
 from simulations.commands.attack import attack
 from simulations.commands.zoo import zoo
@@ -101,7 +101,7 @@ def compare(
 ) -> None:
     """Run a scenario with several seeds and write one table. Goes on where it was interrupted."""
     runs: list[Results] = []
-    always: list[float] = []
+    baselines: list[Baseline] = []
     try:
         for seed in range(first_seed, first_seed + seeds):
             plan, folder = load_scenario(scenario, seed), out / f"seed-{seed}"
@@ -111,8 +111,8 @@ def compare(
             )
             _print_table(runs[-1])
             command = f"omote-sim compare --scenario {scenario} --seeds {seeds}"
-            always.append(f1_of_always(plan, cache))
-            write_table(runs, always, command, table)
+            baselines.append(baseline_of(plan, cache))
+            write_table(runs, baselines, command, table)
     except (FileNotFoundError, ValueError) as e:
         console.print(f"[red]{e}[/red]")
         raise typer.Exit(1) from e

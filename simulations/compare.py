@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from simulations.baseline import Baseline
 from simulations.report.claims import Claim, check_claims
 from simulations.results import ArmResult, Results
 
@@ -19,12 +20,14 @@ CLAIMS = {
 }
 
 
-def write_table(runs: Sequence[Results], always: Sequence[float], command: str, path: Path) -> None:
+def write_table(
+    runs: Sequence[Results], baselines: Sequence[Baseline], command: str, path: Path
+) -> None:
     """Write a Markdown page: every arm and every claim, mean and spread over the seeds.
 
     Args:
         runs: One for each seed.
-        always: Macro F1 on new people of guessing every AU, for each seed.
+        baselines: Of the same seeds.
         command: What made the runs.
         path: The page.
     """
@@ -44,7 +47,10 @@ def write_table(runs: Sequence[Results], always: Sequence[float], command: str, 
         "|---|---|---|---|---|---|---|",
         *(_row(name, [r.arms[name] for r in runs]) for name in first.arms),
         "",
-        f"Guessing every AU in every frame has an F1 on new people of {_spread(always)}.",
+        f"Guessing every AU in every frame has an F1 on new people of "
+        f"{_spread([b.always for b in baselines])}.",
+        "A probe that sees the true AUs alone names people in training in a share of "
+        f"{_spread([b.labels_probe for b in baselines])} of the frames.",
         f"Chance of the probes: {first.arms['federated_iat'].identity_chance:.3f} (own people), "
         f"{first.arms['federated_iat'].identity_probe_unseen_people.chance:.3f} (new people), "
         f"{first.arms['federated_iat'].identity_probe_real_people.chance:.3f} (real people, ORL).",

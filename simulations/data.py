@@ -73,9 +73,9 @@ def make_people(
             before += spec.num_people
             progress(before, total)
     if "public" in groups:
-        _split(groups["public"])
+        split_people(groups["public"])
     for site in scenario.sites:
-        _split(groups[site.site_id])
+        split_people(groups[site.site_id])
         first, last = site.real_people
         if last >= first:
             out = folder / f"{site.site_id}.real"
@@ -88,7 +88,7 @@ def _tell(progress: Progress, before: int, total: int, done: int, _: int) -> Non
     progress(before + done, total)
 
 
-def _split(group: Path) -> None:
+def split_people(group: Path) -> None:
     """Write who of a site is trained on, and who chooses the threshold."""
     recordings = read_recordings(group / "recordings.csv")
     people = sorted({r.subject_id for r in recordings})

@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from core_model.action_units import NAMES
-from simulations.baseline import f1_of_always
+from simulations.baseline import baseline_of
 from simulations.report import pictures, plots
 from simulations.report.claims import check_claims
 from simulations.results import Results
@@ -37,7 +37,7 @@ def write_report(
         results=results,
         scenario=scenario,
         claims=check_claims(results),
-        always=f1_of_always(scenario, cache),
+        baseline=baseline_of(scenario, cache),
         names=NAMES,
         au_picture=pictures.au_picture(scenario, cache),
         site_pictures={g: pictures.site_picture(scenario, g, cache) for g in groups},

@@ -7,9 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from core_model.action_units import NAMES
-from simulations.baseline import f1_of_always
+from simulations.baseline import Baseline, baseline_of
 from simulations.cli import app
 from simulations.compare import CLAIMS, write_table
+from simulations.data import make_people
 from simulations.experiment import arms_of, run_experiment
 from simulations.report.claims import check_claims
 from simulations.report.page import LANGUAGES, load_texts, write_report
@@ -100,7 +101,9 @@ def test_report_is_one_file_without_scripts(tiny) -> None:
 @pytest.mark.slow
 def test_table_over_seeds(tiny, tmp_path) -> None:
     _, results, _, _ = tiny
-    write_table([results, results], [0.5, 0.5], "omote-sim compare", tmp_path / "results.md")
+    write_table(
+        [results, results], [Baseline(0.5, 0.1)] * 2, "omote-sim compare", tmp_path / "results.md"
+    )
     text = (tmp_path / "results.md").read_text()
     assert text.count("| federated_iat |") == 1
     assert all(claim in text for claim in CLAIMS.values())
@@ -113,12 +116,11 @@ def test_guessing_always_agrees_with_scikit_learn(tiny) -> None:
 
     plan, _, root, _ = tiny
     from core_model.data.frames import FrameDataset
-    from simulations.data import make_people
 
     people = make_people(plan, root / "again", root / "cache", 1, lambda *_: None)
     aus = FrameDataset(people.unseen_people(plan.sites), 32, plan.action_units).aus.numpy()
     want = f1_score(aus, aus * 0 + 1, average="macro", zero_division=0)
-    assert f1_of_always(plan, root / "cache") == pytest.approx(want)
+    assert baseline_of(plan, root / "cache").always == pytest.approx(want)
 
 
 def test_both_languages_say_the_same_things() -> None:
@@ -148,3 +150,22 @@ def test_a_wrong_scenario_names_the_field(tmp_path) -> None:
     path.write_text(to_toml(load_scenario("demo")).replace("seed = 0", "sed = 0", 1))
     shown = CliRunner().invoke(app, ["demo", "--scenario", str(path), "--out", str(tmp_path)])
     assert (shown.exit_code, "sed" in shown.output) == (1, True)
+
+
+def test_labels_alone_name_people_only_if_there_is_a_shortcut(tmp_path) -> None:
+    """What the probe of a faultless detector must find: the floor of any claim about identity."""
+    found = {}
+    for strength in (0.0, 4.0):
+        plan = load_scenario("demo")
+        sites = tuple(s.model_copy(update={"num_people": 8}) for s in plan.sites[:1])
+        plan = plan.model_copy(
+            update={
+                "sites": sites, "unseen_people": 2, "unseen_site_people": 2, "image_size": 32,
+                "shortcut_strength": strength, "frames_per_recording": 24, "private": None,
+            }
+        )  # fmt: skip
+        make_people(plan, tmp_path / f"{strength}", tmp_path / "cache", 1, lambda *_: None)
+        found[strength] = baseline_of(plan, tmp_path / "cache").labels_probe
+    chance = 1 / 6  # eight people, of whom two choose the threshold
+    assert found[0.0] < chance + 0.15
+    assert found[4.0] > chance + 0.35
