@@ -107,6 +107,7 @@ class Series(Settings):
     identity_losses: tuple[IdentityLoss, ...] = ("ce",)
     identity_head_layers: tuple[Layers, ...] = (1,)
     augment: bool = True
+    seeds: tuple[int, ...] = ()  # fewer than the grid's, to spare time; empty: the grid's
 
     def methods(self) -> tuple[Method, ...]:
         """Return each method once; without reversal there is one only."""
@@ -151,7 +152,9 @@ class Grid(Settings):
                 new_people=self.new_people,
             )
             for series in self.series
-            for corpus, method, seed in product(series.corpora, series.methods(), self.seeds)
+            for corpus, method, seed in product(
+                series.corpora, series.methods(), series.seeds or self.seeds
+            )
         )  # fmt: skip
         return tuple(sorted(found, key=lambda cell: cell.method.scale > 0))
 

@@ -66,6 +66,7 @@ def _section(corpus: Corpus, rows: Sequence[Row], most_probe: float | None) -> d
         "front": [on_front(r, rows) for r in mine],
         "limit": limit,
         "chance": mine[0].chance_own,
+        "labels_probe": mine[0].labels_probe,
         "chosen": None if chosen is None else _texts(chosen),
         "plot": plots.by_epoch(mine),
     }
@@ -89,4 +90,5 @@ def _markdown(sections: Sequence[dict[str, object]]) -> str:
         rows = s["rows"]
         assert isinstance(rows, list)
         lines += [*(f"| {' | '.join(row)} |" for row in rows), ""]
+        lines += [f"The labels alone: {s['labels_probe']:.3f}; chance: {s['chance']:.3f}.", ""]
     return "\n".join(lines)

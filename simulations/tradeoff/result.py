@@ -41,6 +41,7 @@ class CellResult(Settings):
     identity_best: IdentityResult
     counts_last: COUNTS  # (people, AUs, [TP, FP, FN]) on new people after the last epoch
     always: float  # F1 on new people of saying 'always'
+    labels_probe: float  # people trained on, named by their AU labels alone
     seconds: float
 
     @property

@@ -34,6 +34,7 @@ class Row:
     probe_own: float
     probe_new: float
     chance_own: float
+    labels_probe: float  # the same people, named by their AU labels alone
     equal_error_rate: float
     gain: Score | None  # in F1 on new people over plain fine-tuning, by the same draws of people
     p_value: float | None
@@ -102,6 +103,7 @@ def _row(found: Sequence[CellResult], plain: Sequence[CellResult] | None) -> Row
         probe_own=probe,
         probe_new=mean([r.identity_last.new.accuracy for r in found]),
         chance_own=chance,
+        labels_probe=mean([r.labels_probe for r in found]),
         equal_error_rate=mean([r.identity_last.equal_error_rate.value for r in found]),
         gain=gain,
         p_value=p_value,

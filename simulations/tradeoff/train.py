@@ -83,6 +83,7 @@ def train_cell(cell: Cell, groups: Groups) -> CellResult:
         identity_best=_identity(model, groups),
         counts_last=counts.tolist(),
         always=float(np.mean(2 * rates / (1 + rates))),
+        labels_probe=_labels_probe(groups.training),
         seconds=time.perf_counter() - started,
     )
 
@@ -139,6 +140,12 @@ def _identity(model: IATModel, groups: Groups) -> IdentityResult:
         new=ProbeResult.of(identity_probe(new.features, new.subjects, new.recordings)),
         equal_error_rate=ScoreResult.of(verify(new).equal_error_rate),
     )
+
+
+def _labels_probe(dataset: FrameDataset) -> float:
+    """Return how often people are named by what their frames show: a faultless detector's leak."""
+    recordings = np.unique(dataset.recording_ids, return_inverse=True)[1]
+    return identity_probe(dataset.aus.numpy(), dataset.identities.numpy(), recordings).accuracy
 
 
 def _evidence(model: IATModel, dataset: FrameDataset) -> Evidence:
