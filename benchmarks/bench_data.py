@@ -15,6 +15,8 @@ import platform
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -28,7 +30,10 @@ from core_model.data.recordings import Recording
 from core_model.data.source import Source
 from core_model.data.video import frames
 from fl_client.crop_cache import CropKeys, SiteFrames
+from fl_client.ingest.ahead import Cutting, cut_ahead
 from fl_client.ingest.cut import cut_recording
+from fl_client.ingest.plan import Task
+from fl_client.ingest.receipts import Place
 from simulations.real_faces import orl_folder
 
 WIDTH, HEIGHT = 640, 480
@@ -79,10 +84,17 @@ def bare_crops(path: Path) -> int:
     return count
 
 
+def place_in(root: Path) -> Place:
+    place = Place(root / "site" / "recordings.csv")
+    place.prepare()
+    return place
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--frames", type=int, default=200)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--workers", type=int, default=os.cpu_count())
     options = parser.parse_args()
     count, turns = options.frames, options.turns
     cv2.setNumThreads(1)
@@ -110,6 +122,18 @@ def main() -> None:
         tell("decode, core_model.data.video", count, read, decode)
         tell("video to crop, bare OpenCV loop", count, plain)
         tell("video to crop, hashed and encrypted", count, cut, plain)
+        tasks = [Task(replace(source, recording_id=f"film-{k}"), "p1", "", count) for k in range(4)]
+
+        def at_once(workers: int) -> None:
+            how = Cutting(place_in(root), keys, detector, recipe, 1, workers)
+            with closing(cut_ahead(tasks, how, lambda _: None)) as pieces:
+                for piece in pieces:
+                    piece.cut.result()
+                    piece.draft.unlink()
+
+        alone, together = (best_of(1, lambda n=n: at_once(n)) for n in (1, options.workers))
+        tell("four videos, one worker", 4 * count, alone)
+        tell(f"four videos, --workers {options.workers}", 4 * count, together, alone)
 
         recording = Recording(
             recording_id="film", subject_id="p1", frames=shard, labels=None, licence=""

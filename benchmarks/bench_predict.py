@@ -1,6 +1,7 @@
 """How fast a released model reads faces, on one core, beside bare onnxruntime and a peer.
 
     python benchmarks/bench_predict.py                 # everything; minutes
+    python benchmarks/bench_predict.py --peer peer/bin/python    # beside MediaPipe, see below
     python benchmarks/bench_predict.py --cells tiny:112:int8 --frames 60 --repeats 3
 
 For each size, pixels and precision: the model alone; a frame end to end (video decoded, faces found
@@ -33,17 +34,22 @@ def main() -> None:
     parser.add_argument("--cells", nargs="*", default=every)
     parser.add_argument("--frames", type=int, default=60)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--only", help="one cell, measured in a process of its own (internal)")
-    parser.add_argument("--folder", type=Path)
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    parser.add_argument("--peer", type=Path, help="a Python that has mediapipe, to run beside ours")
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--as-peer", help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.as_peer:
+        print(landmarks(options.as_peer))
+        return
     if options.only:
         print(json.dumps(measure(options.only, options.folder, options.repeats)))
         return
     with tempfile.TemporaryDirectory() as folder:
-        run_all(options.cells, Path(folder), options.frames, options.repeats)
+        run_all(options.cells, Path(folder), options.frames, options.repeats, options.peer)
 
 
-def run_all(cells: list[str], folder: Path, frames: int, repeats: int) -> None:
+def run_all(cells: list[str], folder: Path, frames: int, repeats: int, python: Path | None) -> None:
     film(folder / "one.mp4", frames)
     print(f"{os.cpu_count()} processors, one used; {frames} frames of 640 x 480, one face")
     print(
@@ -67,7 +73,7 @@ def run_all(cells: list[str], folder: Path, frames: int, repeats: int) -> None:
     )
     wall, cpu = map(float, start.stdout.split())
     print(f"start of omote-model predict: {wall:.2f} s, of which processor {cpu:.2f} s")
-    print(peer(folder / "one.mp4"))
+    print(peer(folder / "one.mp4", python))
 
 
 START = """
@@ -200,31 +206,45 @@ def peak_mib() -> int:
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) // 1024
 
 
-def peer(video: Path) -> str:
+def peer(video: Path, python: Path | None) -> str:
     """Say what a peer from a package does with the same video, or why there is none.
 
     No package was found that ships weights for AUs (py-feat, LibreFace, OpenFace 3 and pyfaceau
     download them at first use). MediaPipe 0.10 ships a landmark tracker, but needs numpy below 2.
     """
-    try:
-        import cv2
-        import mediapipe as mp  # type: ignore[import-not-found]
-
-        mesh = mp.solutions.face_mesh.FaceMesh(refine_landmarks=True)
-    except (ImportError, AttributeError):
+    if python is None:
         return (
-            "peer: none. No package ships AU weights; mediapipe < 0.10.22 (landmarks only) "
-            "needs numpy < 2: run this file in an environment that has it to see it here"
+            "peer: not asked for. python3.11 -m venv peer; "
+            "peer/bin/pip install 'mediapipe<0.10.22' 'numpy<2'; then --peer peer/bin/python"
         )
-    capture, times = cv2.VideoCapture(str(video)), []
+    command = [str(python), __file__, "--as-peer", str(video)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"peer: {python} failed: {done.stderr.strip().splitlines()[-1]}"
+    return f"peer: mediapipe face mesh (478 landmarks, no AUs): {done.stdout.strip()}"
+
+
+def landmarks(video: str) -> str:
+    """Track landmarks through a video; runs in the peer's own environment."""
+    import cv2
+    import mediapipe as mp  # type: ignore[import-not-found]
+
+    mesh = mp.solutions.face_mesh.FaceMesh(refine_landmarks=True)
+    capture, times, found = cv2.VideoCapture(video), [], 0
+    begin_cpu = time.process_time()
     while True:
         begin = time.perf_counter()
         is_there, bgr = capture.read()
         if not is_there:
             break
-        mesh.process(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+        result = mesh.process(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+        found += bool(result.multi_face_landmarks)
         times.append(time.perf_counter() - begin)
-    return f"peer: mediapipe face mesh (landmarks, no AUs): {len(times) / sum(times):.1f} fps"
+    cpu = time.process_time() - begin_cpu
+    return (
+        f"{len(times) / sum(times):.1f} fps ({len(times) / cpu:.1f} of processor time), "
+        f"a face in {found} of {len(times)} frames"
+    )
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@ both alike. Ours also does what training needs: loading by number, a seed for ea
 layer-wise rates, gradient reversal.
 
     python benchmarks/bench_train.py [--quick] [--sizes tiny,small,base] [--batch 8] [--device cuda]
+
+With ``--ways`` the plain loop also runs compiled (torch.compile; needs a C++ compiler) and with
+images that hold their channels last: what ours could gain by either.
 """
 
 from __future__ import annotations
@@ -37,6 +40,7 @@ from core_model.training.pretrain import Pretraining
 
 AUS, PEOPLE = 12, 41
 AIM = 0.95
+WAYS = ("compiled", "channels last")
 
 
 class Faces:
@@ -131,7 +135,22 @@ def standardised(images: Tensor, device: torch.device) -> Tensor:
     return (images.to(device).float() / 255 - mean) / std
 
 
-def bare_finetuning(size: str, side: int, faces: Faces, batch: int, device) -> Iterator[None]:
+def shaped(body: nn.Module, way: str) -> nn.Module:
+    """Return a model in another way of computing the same."""
+    if way == "channels last":
+        return body.to(memory_format=torch.channels_last)
+    return torch.compile(body) if way == "compiled" else body
+
+
+def in_order(images: Tensor, way: str) -> Tensor:
+    return (
+        images.contiguous(memory_format=torch.channels_last) if way == "channels last" else images
+    )
+
+
+def bare_finetuning(
+    size: str, side: int, faces: Faces, batch: int, device, way: str = "bare"
+) -> Iterator[None]:
     shape = encoder_config(size, side)
     body = timm.models.vision_transformer.VisionTransformer(
         img_size=side, patch_size=16, embed_dim=shape.embed_dim, depth=shape.depth,
@@ -139,9 +158,10 @@ def bare_finetuning(size: str, side: int, faces: Faces, batch: int, device) -> I
     )  # fmt: skip
     heads = nn.ModuleList([nn.Linear(shape.embed_dim, k) for k in (AUS, PEOPLE)])
     model = nn.ModuleList([body, heads]).to(device)
+    run = shaped(body, way)
 
     def loss_of(b: Batch) -> Tensor:
-        features = body(standardised(b.images, device))
+        features = run(in_order(standardised(b.images, device), way))
         people = F.one_hot(b.identities, PEOPLE).float().to(device)
         au = F.binary_cross_entropy_with_logits(heads[0](features), b.aus.to(device))
         return au + F.binary_cross_entropy_with_logits(heads[1](features), people)
@@ -149,10 +169,15 @@ def bare_finetuning(size: str, side: int, faces: Faces, batch: int, device) -> I
     return plain_steps(loss_of, model, faces, batch)
 
 
-def bare_pretraining(size: str, side: int, faces: Faces, batch: int, device) -> Iterator[None]:
+def bare_pretraining(
+    size: str, side: int, faces: Faces, batch: int, device, way: str = "bare"
+) -> Iterator[None]:
     shape = encoder_config(size, side)
     model = BareMae(shape.embed_dim, shape.depth, shape.num_heads, side).to(device)
-    return plain_steps(lambda b: model(standardised(b.images, device)), model, faces, batch)
+    run = shaped(model, way)
+    return plain_steps(
+        lambda b: run(in_order(standardised(b.images, device), way)), model, faces, batch
+    )
 
 
 def our_stepper(kind: str, size: str, side: int, device, manner: Manner) -> Stepper:
@@ -193,6 +218,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--ways", action="store_true", help="the plain loop compiled, and more")
     options = parser.parse_args()
     if options.quick:
         options.sizes, options.side, options.turns, options.batch = "tiny", 96, 6, 4
@@ -205,7 +231,9 @@ def main() -> None:
         f"{name}, {os.cpu_count()} processors; {options.side} pixels, batches of {options.batch}; "
         f"bfloat16 of its own: {'yes' if has_bfloat16(device) else 'no'}"
     )
-    print(f"{'':24}{'bare':>12}{'ours':>12}{'ratio':>8}{'bfloat16':>12}   frames/s")
+    columns = ["bfloat16", *(WAYS if options.ways else ())]
+    print(f"{'':24}{'bare':>12}{'ours':>12}{'ratio':>8}{''.join(f'{c:>15}' for c in columns)}"
+          "   frames/s")  # fmt: skip
     ratios = []
     bare = {"fine-tuning": bare_finetuning, "pretraining": bare_pretraining}
     for size in options.sizes.split(","):
@@ -219,12 +247,15 @@ def main() -> None:
             if has_bfloat16(device) or is_short:
                 half = our_stepper(kind, size, options.side, device, Manner(precision="bfloat16"))
                 runners["bfloat16"] = our_steps(half, faces, options.batch)
+            for way in WAYS if options.ways else ():
+                runners[way] = make(size, options.side, faces, options.batch, device, way)
             took = race(runners, options.turns, device)
             rate = {n: options.batch / s for n, s in took.items()}
             ratios.append(rate["ours"] / rate["bare"])
             print(
                 f"{size + ', ' + kind:24}{rate['bare']:12.1f}{rate['ours']:12.1f}"
-                f"{ratios[-1]:8.2f}{rate.get('bfloat16', float('nan')):12.1f}",
+                f"{ratios[-1]:8.2f}"
+                + "".join(f"{rate.get(c, float('nan')):15.1f}" for c in columns),
                 flush=True,
             )
     print(

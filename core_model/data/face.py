@@ -9,6 +9,7 @@ Shapes: H, W = height and width of an image, S = side of a crop. Images are RGB 
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import importlib.util
 from collections.abc import Iterator
@@ -71,10 +72,17 @@ class FaceDetector:
     def __init__(self, model: Path | None = None, threshold: float = 0.6) -> None:
         weights = _shipped() if model is None else _given(model)
         self.digest = hashlib.sha256(weights).hexdigest()
+        self._weights, self._threshold = weights, threshold
         try:
             self._net = _loaded(weights, threshold)
         except cv2.error as e:
             raise FaceModelError(f"{model}: not a YuNet face detector in ONNX") from e
+
+    def twin(self) -> FaceDetector:
+        """Return one more of the same, for another thread."""
+        other = copy.copy(self)
+        other._net = _loaded(self._weights, self._threshold)
+        return other
 
     def detect(self, image: Image) -> tuple[Face, ...]:
         """Return the faces in an image, the largest first. Shape: (H, W, 3)."""

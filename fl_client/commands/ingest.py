@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +12,7 @@ from consent.errors import ConsentError
 from fl_client.errors import SiteError
 
 INTERRUPTED = 130
+PROCESSORS = min(os.cpu_count() or 1, 8)  # of this machine
 
 
 def ingest(
@@ -30,6 +32,9 @@ def ingest(
     step: Annotated[int, typer.Option(min=1, help="Take every which frame.")] = 1,
     detector: Annotated[Path | None, typer.Option(help="Another YuNet file.")] = None,
     threshold: Annotated[float, typer.Option(min=0.1, max=1, help="Least score of a face.")] = 0.6,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Recordings to cut at once.", show_default="processors")
+    ] = PROCESSORS,
     to: Annotated[Path | None, typer.Option(help="List to write; the first of site.toml.")] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only say what would be done.")
@@ -48,7 +53,8 @@ def ingest(
     wishes = Wishes(
         form=form, root=root, site=site, labels=labels, data_set=data_set, camera=camera,
         values=values, licence=licence, prefix=prefix, recipe=recipe, size=size, step=step,
-        detector=detector, threshold=threshold, to=to, dry_run=dry_run, as_json=as_json,
+        detector=detector, threshold=threshold, workers=workers, to=to, dry_run=dry_run,
+        as_json=as_json,
     )  # fmt: skip
     try:
         carry_out(wishes)

@@ -54,6 +54,7 @@ class Wishes:
     step: int
     detector: Path | None
     threshold: float
+    workers: int
     to: Path | None
     dry_run: bool
     as_json: bool
@@ -113,6 +114,7 @@ def _opened(wishes: Wishes) -> Ingest:
         detector=FaceDetector(wishes.detector, wishes.threshold),
         recipe=RECIPES[wishes.recipe].resized(wishes.size),
         step=wishes.step,
+        workers=wishes.workers,
     )
 
 

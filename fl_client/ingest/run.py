@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from core_model.data.source import LayoutError
 from core_model.data.video import VideoError
 from fl_client.crop_cache import CropKeys, locked, room_told
 from fl_client.errors import CropCacheError
+from fl_client.ingest.ahead import Cutting, Piece, cut_ahead
 from fl_client.ingest.choice import spans
-from fl_client.ingest.cut import Cut, OnFrame, cut_recording
+from fl_client.ingest.cut import Cut, OnFrame
 from fl_client.ingest.plan import NO_CONSENT, Plan, Skipped, Task, may_be_cut
-from fl_client.ingest.receipts import DRAFT, Counts, Place, Receipt, total
+from fl_client.ingest.receipts import Counts, Place, Receipt, total
 
 OnRecording = Callable[[Task], None]
 
@@ -38,6 +40,11 @@ class Ingest:
     detector: FaceDetector
     recipe: CropRecipe
     step: int = 1
+    workers: int = 1  # recordings that are cut at once
+
+    def cutting(self) -> Cutting:
+        """Return what the cutting of faces needs of it."""
+        return Cutting(self.place, self.keys, self.detector, self.recipe, self.step, self.workers)
 
 
 @dataclass
@@ -74,35 +81,35 @@ def run_plan(
     with locked(place.folder), room_told(place.folder):
         place.prepare()
         try:
-            for task in plan.todo:
-                on_recording(task)
-                try:
-                    summary.done.append(_ingest_one(task, work, on_frame))
-                except (VideoError, LayoutError, _LeftOutError, cv2.error) as e:
-                    summary.skipped.append(Skipped(task.source.recording_id, str(e)))
+            with closing(cut_ahead(plan.todo, work.cutting(), on_frame)) as pieces:
+                for piece in pieces:
+                    on_recording(piece.task)
+                    try:
+                        summary.done.append(_keep(piece, work))
+                    except (VideoError, LayoutError, _LeftOutError, cv2.error) as e:
+                        name = piece.task.source.recording_id
+                        summary.skipped.append(Skipped(name, str(e)))
         finally:
             place.write_listing()
     return summary
 
 
-def _ingest_one(task: Task, work: Ingest, on_frame: OnFrame) -> Receipt:
-    place, name = work.place, task.source.recording_id
-    key = work.keys.make(task.subject_id)
-    draft = place.crops(name).with_suffix(DRAFT)
-    cut = cut_recording(task.source, draft, key, work.detector, work.recipe, work.step, on_frame)
-    receipt = Receipt(
-        recording_id=name,
-        subject_id=task.subject_id,
-        asset=cut.asset,
-        fingerprint=task.fingerprint,
-        has_labels=cut.labels is not None,
-        licence=task.source.licence,
-        counts=cut.counts,
-    )
+def _keep(piece: Piece, work: Ingest) -> Receipt:
+    task = piece.task
     try:
-        _commit(task, work, cut, receipt, draft, key)
+        cut = piece.cut.result()
+        receipt = Receipt(
+            recording_id=task.source.recording_id,
+            subject_id=task.subject_id,
+            asset=cut.asset,
+            fingerprint=task.fingerprint,
+            has_labels=cut.labels is not None,
+            licence=task.source.licence,
+            counts=cut.counts,
+        )
+        _commit(task, work, cut, receipt, piece.draft, piece.key)
     finally:
-        draft.unlink(missing_ok=True)
+        piece.draft.unlink(missing_ok=True)
     return receipt
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import resource
 import shutil
+import threading
+import time
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -24,7 +26,7 @@ from fl_client.cli import app
 from fl_client.crop_cache import locked
 from fl_client.errors import CropCacheError
 from fl_client.forgetting import forget_withdrawn
-from fl_client.ingest import run as run_module
+from fl_client.ingest import ahead
 from fl_client.ingest.plan import NO_CONSENT
 from fl_client.ingest.receipts import Place
 from fl_client.ingest.run import check_room, run_plan
@@ -128,9 +130,9 @@ def test_a_subject_without_consent_is_never_decoded(site, work, data, monkeypatc
     site.withdraw("p2", list(Purpose))
     write_video(data / "stranger.avi", make_film_images(data))
     seen = []
-    cut = run_module.cut_recording
+    cut = ahead.cut_recording
     monkeypatch.setattr(
-        run_module, "cut_recording", lambda *a: seen.append(a[0].recording_id) or cut(*a)
+        ahead, "cut_recording", lambda *a: seen.append(a[0].recording_id) or cut(*a)
     )
     summary = ingest_all(work, people_folder.find(data))
     assert {s.what for s in summary.skipped if s.why == NO_CONSENT} == {"p2", "stranger"}
@@ -360,3 +362,48 @@ def test_a_list_made_by_other_means_is_never_overwritten(site, data, tmp_path) -
     assert done.exit_code == 1
     assert "was not written by omote-site ingest" in done.output
     assert listing.read_bytes() == before
+
+
+def test_several_workers_cut_the_same_as_one(site, work, data, detector, tmp_path) -> None:
+    alone, other = work, found_site(tmp_path / "other", NAMES, ())
+    together = replace(opened(other, detector), workers=3)
+    found = people_folder.find(data)
+    one, three = ingest_all(alone, found), ingest_all(together, found)
+    assert three.done == one.done  # in the same order, with the same counts and digests
+    assert not left_over(together)
+    crops = [
+        [frame for r in read_recordings(w.place.listing) for frame in pixels(w, r)]
+        for w in (alone, together)
+    ]
+    assert len(crops[0]) == one.counts.cropped > 0
+    np.testing.assert_array_equal(np.stack(crops[0]), np.stack(crops[1]))
+
+
+def pixels(work, recording) -> list:
+    frames = crop_cache.SiteFrames(work.keys)
+    return list(frames.read(recording, frames.numbers(recording)))
+
+
+def test_a_fault_in_one_stops_the_others_and_leaves_no_draft(work, data, monkeypatch) -> None:
+    """The second recording meets a full disk while the third is being cut."""
+    work = replace(work, workers=3)
+    plan = planned(work, people_folder.find(data))
+    cut, third_began, drafts = ahead.cut_recording, threading.Event(), []
+
+    def stand_in(source, draft, key, net, recipe, step, tell):
+        if source.recording_id == "p2":
+            assert third_began.wait(30)
+            raise CropCacheError("no room left")
+        if source.recording_id == "p3":
+            third_began.set()
+            drafts.append(draft)
+            while True:  # a long recording: only being told to stop ends it
+                tell(0)
+                time.sleep(0.01)
+        return cut(source, draft, key, net, recipe, step, tell)
+
+    monkeypatch.setattr(ahead, "cut_recording", stand_in)
+    with pytest.raises(CropCacheError, match="no room left"):
+        run_plan(plan, work)
+    assert drafts
+    assert whole(work) == {"p1"}
