@@ -1,7 +1,8 @@
 """Model weights on disk: safetensors, and a JSON manifest that says what they are. No pickle.
 
 ``model.safetensors`` holds the weights, ``model.safetensors.json`` the manifest with their digest.
-Each is written whole or not at all, the manifest last; both must agree when read.
+Each is written whole or not at all, the manifest last, and both are on the disk when that returns;
+they must agree when read.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from core_model.config import EncoderConfig, Settings
+from core_model.durable import put_in_place
 from core_model.protocol.messages import digest
 from core_model.schema import Arrays, ParameterSchema, SchemaError
 
@@ -68,9 +70,9 @@ def save_checkpoint(path: Path, arrays: Arrays, manifest: CheckpointManifest) ->
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.{os.getpid()}.draft")
     save_file(arrays, draft)
-    draft.replace(path)
+    put_in_place(draft, path)
     draft.write_text(manifest.model_dump_json(indent=2) + "\n")
-    draft.replace(manifest_path(path))
+    put_in_place(draft, manifest_path(path))
 
 
 def load_checkpoint(path: Path) -> tuple[Arrays, CheckpointManifest]:

@@ -49,6 +49,7 @@ def check_plan(plan: RoundPlan, config: SiteConfig, *, is_secret: bool) -> None:
         f"purpose {plan.purpose}": plan.purpose not in caps.purposes,
         f"{most_weights(plan)} weights": most_weights(plan) > caps.max_weights,
         "epochs per round": plan.training.optimiser.epochs_per_round > caps.max_epochs_per_round,
+        f"proximal {plan.proximal:g} (max_proximal)": plan.proximal > caps.max_proximal,
         "sharing the decoder": shares_decoder and not caps.may_share_decoder,
         "sending counts": plan.weighting is Weighting.FRAMES and not caps.may_send_counts,
         "an update in clear (secure_sum.only)": caps.secure_sum.only and not is_secret,

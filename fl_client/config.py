@@ -22,6 +22,7 @@ class Caps(Settings):
     purposes: tuple[Purpose, ...] = ("pretraining", "finetuning")
     max_weights: int = Field(400_000_000, gt=0)  # of the largest model to train
     max_epochs_per_round: int = Field(50, gt=0)
+    max_proximal: float = Field(10.0, ge=0)  # how strongly a plan may hold training back (FedProx)
     min_subjects: int = Field(1, ge=1)  # never train on fewer people
     may_share_decoder: bool = False  # an MAE decoder can draw faces
     may_send_counts: bool = False  # numbers of labelled frames

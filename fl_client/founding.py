@@ -41,6 +41,7 @@ socket = "socket/worker"             # where it finds the worker
 purposes = ["pretraining", "finetuning"]
 max_weights = 400_000_000            # of the largest model to train
 max_epochs_per_round = 50
+max_proximal = 10.0                  # how strongly a plan may hold training back (FedProx)
 min_subjects = 1                     # never train on fewer people
 may_share_decoder = false            # an MAE decoder can draw faces
 may_send_counts = false              # numbers of labelled frames

@@ -55,18 +55,19 @@ def train_privately(
         slots = slots_of(plan.privacy)
         ready = prepare(request, recordings, labelled_aus, state, source, slots)
     model, dataset, privacy, span = ready.model, ready.dataset, plan.privacy, plan.span
+    proximal = ready.proximal(plan)
     if isinstance(model, IATModel):
         assert isinstance(plan.training, FinetuneConfig)
         finetune_privately(
             model, dataset, plan.training, privacy,
-            device=device, chance=chance, charge=charge, span=span,
+            device=device, chance=chance, charge=charge, span=span, proximal=proximal,
         )  # fmt: skip
     else:
         assert isinstance(model, MaskedAutoencoder)
         assert isinstance(plan.training, PretrainConfig)
         pretrain_privately(
             model, dataset, plan.training, privacy,
-            device=device, chance=chance, charge=charge, span=span,
+            device=device, chance=chance, charge=charge, span=span, proximal=proximal,
         )  # fmt: skip
     return ready.trained(request, sent_back(ready.shared, privacy), labelled_aus)
 

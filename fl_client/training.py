@@ -19,6 +19,7 @@ from core_model.schema import Arrays, ParameterSchema, Role
 from core_model.training.finetune import finetune
 from core_model.training.log import TrainingLog
 from core_model.training.pretrain import pretrain
+from core_model.training.proximal import Proximal
 from core_model.training.seeds import derive_seed
 from fl_client.local_state import LocalState
 
@@ -62,7 +63,7 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(derive_seed(seed, "fresh local weights"))
         ready = prepare(request, recordings, labelled_aus, state, source)
-    log = _run(ready.model, ready.dataset, request.plan, device, derive_seed(seed, "training"))
+    log = _run(ready, request.plan, device, derive_seed(seed, "training"))
     return ready.trained(request, ready.shared, labelled_aus, log)
 
 
@@ -75,6 +76,15 @@ class Ready:
     rows: tuple[str, ...]  # of the identity head
     shared: ParameterSchema
     local: ParameterSchema
+
+    def proximal(self, plan: RoundPlan) -> Proximal | None:
+        """Return what holds the shared weights to those that came, if the plan asks for it.
+
+        Call it before training. Local weights are held by nothing: the server has none of them.
+        """
+        if not plan.proximal:
+            return None
+        return Proximal(self.model, [p.name for p in self.shared.parameters], plan.proximal)
 
     def trained(
         self,
@@ -185,15 +195,16 @@ def _split(schema: ParameterSchema, plan: RoundPlan) -> tuple[ParameterSchema, P
     return shared, ParameterSchema(parameters=rest)
 
 
-def _run(
-    model: IATModel | MaskedAutoencoder,
-    dataset: FrameDataset,
-    plan: RoundPlan,
-    device: torch.device,
-    seed: int,
-) -> TrainingLog:
+def _run(ready: Ready, plan: RoundPlan, device: torch.device, seed: int) -> TrainingLog:
+    model, dataset, proximal = ready.model, ready.dataset, ready.proximal(plan)
     if isinstance(model, IATModel):
         assert isinstance(plan.training, FinetuneConfig)
-        return finetune(model, dataset, plan.training, device=device, seed=seed, span=plan.span)
+        return finetune(
+            model, dataset, plan.training,
+            device=device, seed=seed, span=plan.span, proximal=proximal,
+        )  # fmt: skip
+    assert isinstance(model, MaskedAutoencoder)
     assert isinstance(plan.training, PretrainConfig)
-    return pretrain(model, dataset, plan.training, device=device, seed=seed, span=plan.span)
+    return pretrain(
+        model, dataset, plan.training, device=device, seed=seed, span=plan.span, proximal=proximal
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -17,6 +17,7 @@ from core_model.settings_file import SettingsError, explain, load_settings
 from fl_server.robust import RobustSettings, least_sites
 from fl_server.secure_settings import SecureSumSettings
 
+MAX_ADAPTIVE_STEP = 0.1  # of a weight in a round; weights of a ViT are about 0.02
 HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+):[0-9]{1,5}$")]
 
 
@@ -51,17 +52,31 @@ class Stage(Settings):
 
     rounds: int = Field(gt=0)
     training: TrainingConfig
-    server_momentum: float = Field(0.0, ge=0, lt=1)  # 0: the plain mean (docs/adr/0009)
-    server_learning_rate: float = Field(1.0, gt=0, le=2)  # share of the server's step
+    server_optimiser: Literal["fedavgm", "fedadam"] = "fedavgm"
+    server_momentum: float = Field(0.0, ge=0, lt=1)  # fedavgm with 0: the plain mean
+    # fedavgm: share of the mean change. fedadam: step of one weight, so far smaller.
+    server_learning_rate: float = Field(1.0, gt=0, le=2)
+    server_second_momentum: float = Field(0.99, ge=0, lt=1)  # fedadam: the paper's beta 2
+    server_adaptivity: float = Field(1e-3, gt=0)  # fedadam: the paper's tau
+    proximal: float = Field(0.0, ge=0)  # FedProx's mu at the sites; they cap it. 0: none
     privacy: PrivacyPlan | None = None  # None: no promise about any person; sites must allow that
     max_update_norm: float | None = Field(None, gt=0)  # L2, of a site's change in one round
     aggregation: RobustSettings = RobustSettings()
     secure_sum: SecureSumSettings | None = None  # None: the server sees each update
 
     @property
-    def has_velocity(self) -> bool:
+    def has_moments(self) -> bool:
         """Whether the server remembers where the rounds before were going."""
-        return self.server_momentum > 0
+        return self.server_momentum > 0 or self.server_optimiser == "fedadam"
+
+    @model_validator(mode="after")
+    def _steps_are_small(self) -> Stage:
+        if self.server_optimiser == "fedadam" and self.server_learning_rate > MAX_ADAPTIVE_STEP:
+            raise ValueError(
+                "server_learning_rate: with fedadam it is how far one weight moves in a round; "
+                f"set at most {MAX_ADAPTIVE_STEP}, such as 0.001"
+            )
+        return self
 
     @model_validator(mode="after")
     def _can_be_secret(self) -> Stage:

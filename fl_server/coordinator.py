@@ -18,12 +18,14 @@ from core_model.protocol.messages import (
     digest,
 )
 from core_model.schema import Arrays, ParameterSchema
+from fl_server.adaptive import adapt
 from fl_server.admission import admit
 from fl_server.config import EnrolledSite, FederationConfig, Stage
 from fl_server.digests import config_digest, plan_digest
 from fl_server.errors import UpdateRefusedError
 from fl_server.kept_attestations import keep_attestations
-from fl_server.momentum import advance, forget_velocity, load_velocity, save_velocity
+from fl_server.moments import forget_moments, load_moments, save_moments
+from fl_server.momentum import advance
 from fl_server.robust import make_aggregator
 from fl_server.round_book import RoundBook
 from fl_server.round_state import RoundSummary, load_state, save_state
@@ -61,7 +63,7 @@ class Coordinator:
             )
         self._state = state
         self._sum: Arrays | RefusalCode | None = None  # of a secure round
-        self._velocity = self._load_velocity()
+        self._moments = self._load_moments()
         self._begin()
 
     @property
@@ -131,6 +133,7 @@ class Coordinator:
             ledger_size=seen.ledger.size if seen and seen.ledger else 0,
             ledger_root=seen.ledger.root if seen and seen.ledger else None,
             max_update_norm=stage.max_update_norm,
+            proximal=stage.proximal,
             secure=secure and secure.terms(stage.aggregation, stage.max_update_norm),
         )
         self.book.plan = plan_digest(plan)
@@ -193,7 +196,7 @@ class Coordinator:
         self.book = RoundBook()
         self._sum = None
         if self._state.round == self._locate()[1]:
-            self._velocity = {}  # of the stage before, which learned something else
+            self._moments = {}  # of the stage before, which learned something else
         if not self.is_done:
             self._aggregator = make_aggregator(
                 self.stage.aggregation, self.update_schema, self.config.action_units, self.arrays
@@ -247,23 +250,29 @@ class Coordinator:
         stage, _ = self._locate()
         is_summed = stage.secure_sum is not None
         assert not is_summed or isinstance(self._sum, dict), "a secure round ended without its sum"
-        weights, self._velocity = advance(
-            self.arrays,
-            self._sum if isinstance(self._sum, dict) else self._aggregator.mean(self.arrays),
-            self._velocity,
-            momentum=stage.server_momentum,
-            learning_rate=stage.server_learning_rate,
-        )
+        mean = self._sum if isinstance(self._sum, dict) else self._aggregator.mean(self.arrays)
+        rates = {"momentum": stage.server_momentum, "learning_rate": stage.server_learning_rate}
+        if stage.server_optimiser == "fedadam":
+            weights, self._moments = adapt(
+                self.arrays,
+                mean,
+                self._moments,
+                second_momentum=stage.server_second_momentum,
+                adaptivity=stage.server_adaptivity,
+                **rates,
+            )
+        else:
+            weights, self._moments = advance(self.arrays, mean, self._moments, **rates)
         return weights
 
-    def _load_velocity(self) -> Arrays:
-        """Return the velocity of the round before, if this stage has one."""
+    def _load_moments(self) -> Arrays:
+        """Return what the optimiser remembers of the round before, if this stage has one."""
         stage, before = self._locate()
-        if self.is_done or self._state.round == before or not stage.has_velocity:
+        if self.is_done or self._state.round == before or not stage.has_moments:
             return {}
         if not any(s.has_quorum for s in self._state.summaries[before:]):
             return {}
-        return load_velocity(self.config.output, self._state.round)
+        return load_moments(self.config.output, self._state.round)
 
     def _locate(self) -> tuple[Stage, int]:
         """Return the running stage and the number of rounds before it."""
@@ -285,12 +294,12 @@ class Coordinator:
             }
         )
         save_checkpoint(_checkpoint(self.config, self.round), self.arrays, manifest)
-        save_velocity(self.config.output, self.round, self._velocity)
+        save_moments(self.config.output, self.round, self._moments)
         keep_attestations(self.config.output, self.round, self.book.envelopes)
         self._manifest = manifest
         self._state = self._state.after(summary, self.book.seen)
         save_state(self.config.output, self._state)
-        forget_velocity(self.config.output, self._state.round - 1)
+        forget_moments(self.config.output, self._state.round - 1)
 
 
 def _checkpoint(config: FederationConfig, number: int) -> Path:

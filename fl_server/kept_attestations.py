@@ -8,6 +8,7 @@ from pathlib import Path
 from consent.attestation import Attestation, open_attestation
 from consent.errors import ConsentError
 from consent.keys import VerifierKey
+from core_model.durable import put_in_place
 from fl_server.errors import RoundLogError
 
 
@@ -18,7 +19,7 @@ def keep_attestations(output: Path, number: int, envelopes: Mapping[str, bytes])
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f"{path.name}.draft")
         draft.write_bytes(envelope)
-        draft.replace(path)
+        put_in_place(draft, path)
 
 
 def check_kept(

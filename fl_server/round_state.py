@@ -14,6 +14,7 @@ from consent.epsilon import Spent
 from consent.ledger_state import LedgerHead
 from consent.note import TreeHead
 from core_model.config import Purpose, Settings
+from core_model.durable import put_in_place
 from core_model.protocol.messages import RefusalCode
 from fl_server.errors import ServerError
 
@@ -113,8 +114,8 @@ def load_state(folder: Path, run_id: str) -> RunState:
 
 
 def save_state(folder: Path, state: RunState) -> None:
-    """Write the state, whole or not at all."""
+    """Write the state, whole or not at all; it is on the disk when this returns."""
     folder.mkdir(parents=True, exist_ok=True)
     draft = folder / f"run.json.{os.getpid()}.draft"
     draft.write_text(state.model_dump_json(indent=2) + "\n")
-    draft.replace(folder / "run.json")
+    put_in_place(draft, folder / "run.json")

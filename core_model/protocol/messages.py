@@ -50,6 +50,7 @@ class RoundPlan(Settings):
     ledger_size: int = Field(0, ge=0)  # of the site's privacy ledger when the server last saw it
     ledger_root: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     max_update_norm: float | None = Field(None, gt=0)  # L2, of the change from model_in; None: any
+    proximal: float = Field(0.0, ge=0)  # mu of FedProx: pull towards the weights that came along
     secure: SecureTerms | None = None  # updates are added up in secret; None: sent in clear
 
     @property

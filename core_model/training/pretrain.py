@@ -11,6 +11,7 @@ from core_model.data.frames import Batch, FrameDataset, as_floats
 from core_model.nn.mae import MaskedAutoencoder, random_order
 from core_model.training.log import TrainingLog
 from core_model.training.manner import PLAIN, Manner, mirrored
+from core_model.training.proximal import Proximal
 from core_model.training.schedule import learning_rate, make_optimiser, set_learning_rate
 
 
@@ -22,6 +23,7 @@ def pretrain(
     device: torch.device,
     seed: int,
     span: tuple[float, float] = (0.0, 1.0),
+    proximal: Proximal | None = None,
 ) -> TrainingLog:
     """Train ``model`` in place for ``config.optimiser.epochs_per_round`` passes over ``dataset``.
 
@@ -32,9 +34,12 @@ def pretrain(
         device: Where to train; the model is moved there.
         seed: Of all chance in this call. Equal seeds give equal weights on one machine.
         span: Which part of the whole run this call is, from 0 to 1; sets the learning rate.
+        proximal: Holds weights to where the round began; None: nothing does.
     """
     chance = torch.Generator().manual_seed(seed)
     pretraining = Pretraining(model, config, device)
+    if proximal is not None:
+        proximal.hold(pretraining.optimiser)
     log = TrainingLog.of(dataset, config.optimiser, span)
     for _ in range(config.optimiser.epochs_per_round):
         for batch in dataset.shuffled(config.optimiser.batch_size, chance):

@@ -26,6 +26,7 @@ from core_model.privacy.clipping import ClipGroup
 from core_model.privacy.mechanism import Charge, Mechanism
 from core_model.privacy.plan import PrivacyPlan
 from core_model.privacy.scope import trainable
+from core_model.training.proximal import Proximal
 from core_model.training.schedule import learning_rate, make_optimiser, set_learning_rate
 from core_model.training.seeds import derive_seed
 
@@ -45,6 +46,7 @@ def finetune_privately(
     charge: Charge,
     span: tuple[float, float] = (0.0, 1.0),
     optimiser_of: OptimiserOf = make_optimiser,
+    proximal: Proximal | None = None,
 ) -> None:
     """Train ``model`` in place for ``plan.steps_per_round`` private steps.
 
@@ -59,6 +61,7 @@ def finetune_privately(
         charge: Writes each step down before it is taken.
         span: Which part of the whole run this call is, from 0 to 1; sets the learning rate.
         optimiser_of: Makes the optimiser from weights, settings and the depth of the encoder.
+        proximal: Holds weights to where the round began; None: nothing does.
 
     Raises:
         ValueError: ``config`` asks for a reversal that ``plan`` has no head for.
@@ -72,8 +75,9 @@ def finetune_privately(
     trained = [(n, p) for n, p in model.named_parameters() if any(n in c.names for c in clips)]
     optimiser = optimiser_of(trained, config.optimiser, model.encoder.config.depth)
     _run(
-        model, clips, loss, optimiser, dataset, config.optimiser, plan, device, chance, charge, span
-    )
+        model, clips, loss, optimiser, dataset, config.optimiser, plan, device, chance, charge,
+        span, proximal,
+    )  # fmt: skip
 
 
 def pretrain_privately(
@@ -86,6 +90,7 @@ def pretrain_privately(
     chance: Chance,
     charge: Charge,
     span: tuple[float, float] = (0.0, 1.0),
+    proximal: Proximal | None = None,
 ) -> None:
     """Train encoder and decoder in place for ``plan.steps_per_round`` private steps.
 
@@ -96,8 +101,9 @@ def pretrain_privately(
     trained = [(n, p) for n, p in model.named_parameters() if n in clips[0].names]
     optimiser = make_optimiser(trained, config.optimiser, model.encoder.config.depth)
     _run(
-        model, clips, loss, optimiser, dataset, config.optimiser, plan, device, chance, charge, span
-    )
+        model, clips, loss, optimiser, dataset, config.optimiser, plan, device, chance, charge,
+        span, proximal,
+    )  # fmt: skip
 
 
 class FinetuningLoss:
@@ -190,8 +196,11 @@ def _run(
     chance: Chance,
     charge: Charge,
     span: tuple[float, float],
+    proximal: Proximal | None,
 ) -> None:
     model.to(device).train()
+    if proximal is not None:
+        proximal.hold(optimiser)
     trained = (weight for group in optimiser.param_groups for weight in group["params"])
     mean = IterateMean(trained, plan.averaging)
     mechanism = Mechanism(

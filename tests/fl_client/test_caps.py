@@ -7,6 +7,7 @@ import pytest
 from core_model.config import EncoderConfig, FinetuneConfig, PretrainConfig, encoder_config
 from core_model.nn.iat import IATModel
 from core_model.nn.mae import MaskedAutoencoder
+from core_model.norms import change_norm
 from core_model.protocol.messages import RefusalCode, RoundPlan, digest
 from fl_client.caps import check_request, most_weights
 from fl_client.errors import RoundRefusedError
@@ -113,3 +114,33 @@ def turn_last_column(labels) -> None:
     header, *rows = (line.split(",") for line in labels.read_text().split())
     turned = [[*row[:-1], "0" if int(row[-1]) >= 2 else "5"] for row in rows]
     labels.write_text("\n".join(",".join(row) for row in [header, *turned]) + "\n")
+
+
+def test_a_plan_that_holds_training_back_beyond_the_cap_is_refused(tmp_path) -> None:
+    folders = write_sites(tmp_path, max_proximal=0.5)
+    site = open_site(folders["site-a"].config)
+    stages = [{"rounds": 1, "training": FINETUNING, "proximal": 0.5}]
+    config = write_federation(tmp_path, folders, stages=stages)
+    request = Coordinator(config).request("site-a")
+    assert request.plan.proximal == 0.5
+    check_request(request, site.config)
+    with pytest.raises(RoundRefusedError, match="max_proximal") as caught:
+        check_request(asked(request, proximal=0.6), site.config)
+    assert caught.value.code is RefusalCode.PLAN_NOT_ALLOWED
+
+
+def test_a_plan_that_holds_training_back_ends_nearer_to_the_model_that_came(tmp_path) -> None:
+    moved = {}
+    for proximal in (0.0, 10.0):
+        root = tmp_path / str(proximal)
+        folders = write_sites(root, max_proximal=10.0)
+        stages = [{"rounds": 1, "training": MANY_EPOCHS, "proximal": proximal}]
+        request = Coordinator(write_federation(root, folders, stages=stages)).request("site-a")
+        update = run_round(request, open_site(folders["site-a"].config))
+        moved[proximal] = change_norm(request.arrays, update.arrays)
+    assert moved[10.0] < 0.8 * moved[0.0]
+
+
+MANY_EPOCHS = FINETUNING.model_copy(
+    update={"optimiser": FINETUNING.optimiser.model_copy(update={"epochs_per_round": 5})}
+)
