@@ -10,6 +10,7 @@ import typer
 from core_model.action_units import NAMES, parse_aus
 from core_model.checkpoint import CheckpointError, CheckpointManifest, load_checkpoint
 from core_model.checkpoint import save_checkpoint as save
+from core_model.commands.adapters import adapt, merge
 from core_model.commands.audit import audit, vouch
 from core_model.commands.drift import drift
 from core_model.commands.evaluate import cross, evaluate
@@ -29,6 +30,8 @@ app = typer.Typer(
 )
 app.command("import")(import_weights)
 app.command("export")(export_weights)
+app.command()(adapt)
+app.command()(merge)
 app.command()(key)
 app.command()(predict)
 app.command()(serve)

@@ -33,6 +33,9 @@ class EncoderConfig(Settings):
     pooling: Literal["mean", "weighted", "class"] = "mean"
     # stored: the weights brought positions of their own, kept and never trained (docs/adr/0010).
     positions: Literal["fixed", "stored"] = "fixed"
+    # Of low-rank adapters beside the linear layers of every block; 0: there are none.
+    lora_rank: int = Field(0, ge=0)
+    lora_alpha: float = Field(8.0, gt=0)  # an adapter counts alpha / rank times
 
     @model_validator(mode="after")
     def _fits(self) -> EncoderConfig:

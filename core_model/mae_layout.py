@@ -50,6 +50,8 @@ def official_name(name: str, config: EncoderConfig, kind: Kind) -> str:
     """Return the official name of one of our weights."""
     if name.startswith("encoder.norm.") and kind == "detector" and config.pooling == "mean":
         return "fc_norm." + name.removeprefix("encoder.norm.")  # timm: the norm after the pool
+    if ".lora." in name:
+        raise LayoutError(f"{name} has no counterpart there: omote-model merge melts adapters in")
     for ours, theirs in _PREFIXES.items():
         if name.startswith(ours):
             return theirs + name.removeprefix(ours)

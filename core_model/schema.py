@@ -22,14 +22,18 @@ class Role(enum.StrEnum):
     """What a weight is for."""
 
     ENCODER = "encoder"
+    ADAPTER = "adapter"  # low-rank, beside a layer of the encoder
     AU_HEAD = "au_head"  # first axis: one row for each AU
     IDENTITY_HEAD = "identity_head"  # one row for each person of a site: a template of the face
     MAE_DECODER = "mae_decoder"  # can draw faces
 
 
+ADAPTED = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
+"""Layers of an encoder's block that adapters stand beside."""
+
 _SHARED: dict[Purpose, frozenset[Role]] = {
-    "pretraining": frozenset({Role.ENCODER}),
-    "finetuning": frozenset({Role.ENCODER, Role.AU_HEAD}),
+    "pretraining": frozenset({Role.ENCODER, Role.ADAPTER}),
+    "finetuning": frozenset({Role.ENCODER, Role.ADAPTER, Role.AU_HEAD}),
 }
 
 

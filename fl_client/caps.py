@@ -82,6 +82,9 @@ def _about_privacy(plan: RoundPlan, caps: Caps) -> dict[str, bool]:
         "so little or so much noise": not MIN_NOISE <= privacy.noise_multiplier <= MAX_NOISE,
         "so many rows of one person": rows > MAX_ROWS,
         "so many identity slots": privacy.identity_slots > MAX_SLOTS,
+        "adapters of an encoder without any": (
+            privacy.scope == "lora" and not plan.encoder.lora_rank
+        ),
         "counts in a private round": plan.weighting is Weighting.FRAMES,
         "a frozen identity head, which no plan brings along": privacy.identity_head == "frozen",
     }
@@ -109,6 +112,8 @@ def most_weights(plan: RoundPlan) -> int:
     if encoder.stem == "convolution":
         total += 11 * dim**2 + 16 * dim
     total += encoder.depth * _block(dim, encoder.mlp_ratio)
+    # Inputs and outputs of the four layers that have adapters.
+    total += math.ceil(encoder.depth * encoder.lora_rank * (8 + 2 * encoder.mlp_ratio) * dim)
     if isinstance(training, PretrainConfig):
         wide = training.decoder_dim
         total += (dim + pixels + encoder.num_patches + 8) * wide + pixels

@@ -19,6 +19,7 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from core_model.config import EncoderConfig
+from core_model.nn.adapters import Adapter, adapt
 
 LAYER_NORM_EPS = 1e-6
 
@@ -170,6 +171,9 @@ class Encoder(nn.Module):
         self.blocks = nn.Sequential(
             *(transformer_block(dim, config.num_heads, config.mlp_ratio, rate) for rate in rates)
         )
+        if config.lora_rank:
+            for block in self.blocks:
+                adapt(block, config.lora_rank, config.lora_alpha)
         self.pool: nn.Module = MeanPool()
         if config.pooling == "weighted":
             self.pool = WeightedPool(config.num_patches, dim)
@@ -207,3 +211,5 @@ def initialise(module: nn.Module) -> None:
                 nn.init.zeros_(part.bias)
         if isinstance(part, ClassToken):
             nn.init.normal_(part.token, std=0.02)
+        if isinstance(part, Adapter):
+            nn.init.zeros_(part.up.weight)  # a fresh adapter changes nothing

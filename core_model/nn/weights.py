@@ -15,6 +15,10 @@ _ROLES = {
 }
 
 
+def _role(name: str) -> Role:
+    return Role.ADAPTER if ".lora." in name else _ROLES[name.split(".", 1)[0]]
+
+
 def schema_of(model: nn.Module) -> ParameterSchema:
     """List the weights of a model with their roles, told by the submodule that holds them.
 
@@ -23,7 +27,7 @@ def schema_of(model: nn.Module) -> ParameterSchema:
     """
     return ParameterSchema(
         parameters=tuple(
-            ParameterSpec(name=name, shape=tuple(p.shape), role=_ROLES[name.split(".", 1)[0]])
+            ParameterSpec(name=name, shape=tuple(p.shape), role=_role(name))
             for name, p in model.named_parameters()
         )
     )

@@ -1,7 +1,8 @@
 """Opacus as reference: the same clipped sums per frame, by somebody else's code.
 
 Opacus knows no unit but the row, and needs the whole batch in one loss. Our own layers are told to
-it here, so that nothing falls back to its slow path of differentiating the whole model anew.
+it here, so that nothing falls back to its slow path of differentiating the whole model anew. It
+cannot hold a layer that has weights and layers of its own: beside adapters, these weights freeze.
 """
 
 from __future__ import annotations

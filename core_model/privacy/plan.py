@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from core_model.config import Settings
 
 Unit = Literal["subject", "frame"]
 Clipping = Literal["automatic", "hard"]
-Scope = Literal["head", "norms", "last_k", "full"]
+Scope = Literal["head", "norms", "lora", "last_k", "full"]
+FEW, MANY = 1000, 10_000  # people from whose number on more weights train by default
 IdentityHead = Literal["none", "frozen", "inside"]
+
+
+def default_scope(nominal_units: int) -> Scope:
+    """Return the weights that pay under noise with so many people, by a number that is public."""
+    if nominal_units < FEW:
+        return "norms"
+    return "last_k" if nominal_units < MANY else "full"
 
 
 class PrivacyPlan(Settings):
@@ -37,7 +45,8 @@ class PrivacyPlan(Settings):
     clip_norm: float = Field(1.0, gt=0)
     clipping: Clipping = "automatic"  # AUTO-S, Bu et al. 2023; hard: min(1, C / norm)
     delta: float = Field(1e-5, gt=0, lt=1)
-    scope: Scope = "full"  # which weights train; the rest stays as received and is not sent
+    # Which weights train; the rest stays as received and is not sent. Unsaid: ``default_scope``.
+    scope: Scope = "norms"
     last_k: int = Field(2, ge=1)  # blocks that train in scope last_k
     # none: no reversal. frozen: a head of public or generated people, which the encoder learns to
     # confuse. inside: a head that learns under the same noise, clipped by itself.
@@ -45,6 +54,15 @@ class PrivacyPlan(Settings):
     identity_slots: int = Field(64, ge=2)  # rows of a head inside; people share them by a hash
     identity_clip: float = Field(0.25, gt=0)  # of a head inside, times clip_norm
     averaging: float = Field(0.0, ge=0, lt=1)  # decay of the mean of iterates; 0 sends the last one
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_scope(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "scope" not in given:
+            people = given.get("nominal_units")
+            if isinstance(people, int):  # else its own field says what is wrong
+                return given | {"scope": default_scope(people)}
+        return given
 
     @property
     def denominator(self) -> float:

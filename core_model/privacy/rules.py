@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from core_model.nn.adapters import AdaptedLinear
 from core_model.nn.encoder import ClassToken, WeightedPool
 from core_model.nn.mae import MaskToken
 
@@ -190,6 +191,7 @@ def _weighted_pool(_: WeightedPool) -> Rule:
 
 _RULES: dict[type[nn.Module], Callable[..., Rule]] = {
     nn.Linear: _linear,
+    AdaptedLinear: _linear,  # of its own weights; those of the adapter are layers by themselves
     nn.Conv2d: _convolution,
     nn.LayerNorm: _layer_norm,
     nn.GroupNorm: _group_norm,

@@ -17,20 +17,27 @@ def trainable(schema: ParameterSchema, plan: PrivacyPlan) -> tuple[str, ...]:
     head is never in the answer; stored positions never train.
 
     Raises:
-        ValueError: The scope leaves nothing of the encoder to pretrain.
+        ValueError: The scope leaves nothing of the encoder to pretrain, or asks for adapters that
+            the encoder does not have.
     """
     roles = {p.role for p in schema.parameters}
     if plan.scope == "head" and Role.AU_HEAD not in roles:
         raise ValueError("scope head trains the AU head alone, and pretraining has none")
+    if plan.scope == "lora" and Role.ADAPTER not in roles:
+        raise ValueError(
+            "scope lora trains adapters, and this encoder has none: omote-model adapt adds them"
+        )
     depth = 1 + max((_block(p.name) for p in schema.parameters), default=-1)
     return tuple(p.name for p in schema.parameters if _trains(p, plan, depth))
 
 
 def _trains(weight: ParameterSpec, plan: PrivacyPlan, depth: int) -> bool:
+    if weight.role is Role.ADAPTER:
+        return plan.scope in ("lora", "full")
     if weight.role is not Role.ENCODER:
         stored = weight.name.endswith("positions.table")
         return weight.role is not Role.IDENTITY_HEAD and not stored
-    if weight.name.endswith("positions.table") or plan.scope == "head":
+    if weight.name.endswith("positions.table") or plan.scope in ("head", "lora"):
         return False
     if plan.scope == "norms":
         return len(weight.shape) == 1  # norms, and the biases of all layers (BitFiT)

@@ -7,6 +7,7 @@ Shapes: N = batch (any), S = side of a crop in pixels, A = action units.
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from typing import Any
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from core_model.data.augment import MEAN, STD
+from core_model.nn.adapters import merge
 from core_model.nn.iat import IATModel
 
 OPSET = 17  # the first with LayerNormalization
@@ -46,7 +48,8 @@ class ReleaseGraph(nn.Module):
 
 def to_onnx(graph: ReleaseGraph, side: int) -> bytes:
     """Return the graph as an ONNX model of opset ``OPSET`` with a batch of any size."""
-    graph = graph.cpu().eval()
+    graph = copy.deepcopy(graph).cpu().eval()
+    merge(graph)  # adapters cost time, and whoever uses a model has no need of them
     out: Any = io.BytesIO()  # torch's types know files alone
     example = torch.zeros(2, side, side, 3, dtype=torch.uint8)
     names = [PROBABILITIES, LOGITS]

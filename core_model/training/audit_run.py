@@ -75,7 +75,7 @@ def prepare(model: IATModel, epsilon: float, number: int, folder: Path) -> Canar
     noise = calibrate(epsilon, sampling_rate=1.0, steps=STEPS, delta=DELTA)
     plan = PrivacyPlan(
         sampling_rate=1.0, nominal_units=number, frames_per_subject=2, steps_per_round=STEPS,
-        noise_multiplier=noise, delta=DELTA,
+        noise_multiplier=noise, delta=DELTA, scope="full",
     )  # fmt: skip
     everybody = FrameDataset(recordings, side, aus)
     group = ClipGroup(trainable(schema_of(model), plan), plan.clip_norm)

@@ -74,7 +74,7 @@ def plan_of(epsilon: float, steps: int, people: int) -> PrivacyPlan:
     noise = calibrate(epsilon, sampling_rate=RATE, steps=steps, delta=DELTA)
     return PrivacyPlan(
         sampling_rate=RATE, nominal_units=people, frames_per_subject=4, steps_per_round=steps,
-        noise_multiplier=noise, delta=DELTA,
+        noise_multiplier=noise, delta=DELTA, scope="full",
     )  # fmt: skip
 
 

@@ -65,6 +65,10 @@ MODELS = {
     "micro, convolution stem": (encoder_config("micro"), SMALL_DECODER),
     "tiny, plain": (encoder_config("tiny"), SMALL_DECODER),
     "tiny, the paper's decoder": (encoder_config("tiny"), PretrainConfig()),
+    "tiny, adapters": (
+        encoder_config("tiny").model_copy(update={"lora_rank": 16}),
+        FinetuneConfig(),
+    ),
     "micro, fine-tuned": (encoder_config("micro"), FinetuneConfig()),
     "wide mlp": (EncoderConfig(embed_dim=64, depth=2, num_heads=2, mlp_ratio=7.3), SMALL_DECODER),
 }

@@ -12,6 +12,8 @@ from consent.epsilon import epsilon_of
 from consent.model import Conditions, Grant, Purpose
 from consent.model import Role as ConsentRole
 from consent.subject_events import ConsentGiven
+from core_model.adapting import with_adapters
+from core_model.checkpoint import load_checkpoint, save_checkpoint
 from core_model.privacy.accounting import Kind, Spend, rdp_epsilon
 from core_model.privacy.chance import SimulationChance
 from core_model.privacy.ledger import Ledger
@@ -136,6 +138,28 @@ def test_frozen_weights_are_not_sent_and_the_server_keeps_them(setting) -> None:
         assert np.array_equal(array, before[name]) == (name not in update.arrays)
 
 
+def test_adapters_and_the_head_alone_are_sent(tmp_path) -> None:
+    folders = write_sites(tmp_path)
+    config = private_federation(tmp_path, folders, PLAN.model_copy(update={"scope": "lora"}))
+    with pytest.raises(ValueError, match="omote-model adapt"):
+        Coordinator(config)
+    adapted = with_adapters(*load_checkpoint(config.initial), rank=2, alpha=8.0, seed=0)
+    save_checkpoint(config.initial, *adapted)
+    coordinator = Coordinator(config)
+    before = dict(coordinator.arrays)
+    update = run_round(coordinator.request("site-a"), simulated(folders["site-a"]))
+    assert {"au_head.weight", "au_head.bias"} < set(update.arrays)
+    assert all(".lora." in n for n in update.arrays if not n.startswith("au_head."))
+    assert not np.array_equal(
+        update.arrays["encoder.blocks.0.mlp.fc2.lora.up.weight"],
+        before["encoder.blocks.0.mlp.fc2.lora.up.weight"],
+    )
+    coordinator.answer("site-a", update)
+    assert coordinator.finish().refused == {}
+    for name, array in coordinator.arrays.items():
+        assert np.array_equal(array, before[name]) == (name not in update.arrays)
+
+
 def test_private_round_of_pretraining_keeps_its_decoder_apart(tmp_path) -> None:
     folders = write_sites(tmp_path)
     plan = PLAN.model_copy(update={"scope": "full"})
@@ -234,6 +258,7 @@ REFUSED = {
     "hardly any noise": {"noise_multiplier": 1e-4},
     "frames that fill the memory": {"frames_per_subject": 10**9},
     "identity slots that fill the memory": {"identity_slots": 10**9},
+    "adapters that the encoder does not have": {"scope": "lora"},
     "an identity head that no plan brings along": {"identity_head": "frozen"},
 }
 

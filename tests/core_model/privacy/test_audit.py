@@ -75,7 +75,7 @@ def setting(tmp_path_factory):
     # Everybody in every step: the cost of STEPS steps is then that of one with less noise, exactly.
     plan = PrivacyPlan(
         sampling_rate=1.0, nominal_units=CANARIES, frames_per_subject=2, steps_per_round=STEPS,
-        noise_multiplier=noise_for(1.0) * STEPS**0.5, delta=DELTA,
+        noise_multiplier=noise_for(1.0) * STEPS**0.5, delta=DELTA, scope="full",
     )  # fmt: skip
     everybody = FrameDataset(recordings, 32, AUS)
     loss = FinetuningLoss(model, everybody, config, plan, CPU, torch.Generator())

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from core_model.config import FinetuneConfig, PretrainConfig, encoder_config
+from core_model.nn.adapters import AdaptedLinear
 from core_model.nn.iat import IATModel, au_losses, identity_losses
 from core_model.nn.mae import MaskedAutoencoder, random_order
 from core_model.nn.weights import schema_of
@@ -20,10 +21,18 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 FRAMES = 8
 
 
+def move_adapters(model):
+    """A fresh adapter is zero, and so is the gradient of half of it."""
+    for name, weight in model.named_parameters():
+        if name.endswith("lora.up.weight"):
+            nn.init.normal_(weight, std=0.1)
+
+
 def detector(size="micro", dtype=torch.float32, **encoder):
     torch.manual_seed(0)
     shape = encoder_config(size, 64).model_copy(update={"depth": 2, **encoder})
     model = IATModel(shape, (1, 2, 4), 5, FinetuneConfig(drop_path=0.0)).to(dtype)
+    move_adapters(model)
     nn.init.normal_(model.au_head.weight, std=0.1)
     images, aus = torch.randn(FRAMES, 3, 64, 64, dtype=dtype), torch.rand(FRAMES, 3) < 0.5
     known, people = (torch.rand(FRAMES, 3) < 0.8).to(dtype), torch.arange(FRAMES) % 5
@@ -41,13 +50,16 @@ def autoencoder(size="micro", dtype=torch.float32, **encoder):
     shape = encoder_config(size, 64).model_copy(update={"depth": 1, **encoder})
     config = PretrainConfig(decoder_dim=32, decoder_depth=1, decoder_heads=2)
     model = MaskedAutoencoder(shape, config).to(dtype)
+    move_adapters(model)
     images = torch.rand(FRAMES, 3, 64, 64, dtype=dtype)
     order = random_order(FRAMES, shape.num_patches, torch.Generator().manual_seed(0))
     return model, lambda frames: model.losses(images[frames], order[frames]), images
 
 
 def names_of(model):
-    plan = PrivacyPlan(sampling_rate=0.5, nominal_units=9, steps_per_round=1, noise_multiplier=1)
+    plan = PrivacyPlan(
+        sampling_rate=0.5, nominal_units=9, steps_per_round=1, noise_multiplier=1, scope="full"
+    )
     return trainable(schema_of(model), plan)
 
 
@@ -62,6 +74,8 @@ MODELS = {
     "detector, class token, stored positions": (
         detector, {"size": "tiny", "pooling": "class", "positions": "stored"},
     ),
+    "detector, tiny, adapters": (detector, {"size": "tiny", "lora_rank": 3}),
+    "autoencoder, tiny, adapters": (autoencoder, {"size": "tiny", "lora_rank": 2}),
     "autoencoder, micro": (autoencoder, {"size": "micro"}),
     "autoencoder, tiny": (autoencoder, {"size": "tiny"}),
 }  # fmt: skip
@@ -145,17 +159,22 @@ def test_left_out_of_one_group_is_left_out_of_all() -> None:
     assert apart(out, without) < 1e-6
 
 
+@pytest.mark.parametrize("rank", [0, 3])
 @pytest.mark.parametrize("mode", ["hooks", "ghost"])
 @pytest.mark.parametrize("make", [detector, autoencoder])
 @pytest.mark.parametrize("size", ["micro", "tiny"])
 @pytest.mark.filterwarnings("ignore")
-def test_opacus_agrees_frame_by_frame(make, mode, size) -> None:
+def test_opacus_agrees_frame_by_frame(make, mode, size, rank) -> None:
     from core_model.privacy.opacus_backend import OpacusClipper
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model, loss, _ = make(size)
+        model, loss, _ = make(size, lora_rank=rank)
         names = [n for n in names_of(model) if not n.startswith("encoder.pool")]
+        adapted = [n for n, m in model.named_modules() if isinstance(m, AdaptedLinear)]
+        own = {f"{n}.{short}" for n in adapted for short in ("weight", "bias")}
+        names = [n for n in names if n not in own]  # Opacus cannot hold these
+        assert any(".lora." in n for n in names) == bool(rank)
         if make is detector:
             names = [*names, "identity_head.weight", "identity_head.bias"]
         for name, weight in model.named_parameters():

@@ -8,6 +8,8 @@ from core_model.nn.weights import schema_of
 from core_model.privacy.averaging import IterateMean
 from core_model.privacy.plan import PrivacyPlan
 from core_model.privacy.scope import trainable
+from core_model.privacy.sent import sent_back
+from core_model.schema import Role
 
 ENCODER = EncoderConfig(
     image_size=32, embed_dim=64, depth=3, num_heads=2, stem="convolution", pooling="weighted",
@@ -24,7 +26,7 @@ def plan(**changes):
 
 
 def names(model, **changes):
-    return trainable(schema_of(model), plan(**changes))
+    return trainable(schema_of(model), plan(**{"scope": "full", **changes}))
 
 
 DETECTOR = IATModel(ENCODER, (1, 2), 3, FinetuneConfig())
@@ -59,6 +61,33 @@ def test_full_leaves_out_what_names_people_and_where_things_are() -> None:
     every = {n for n, _ in DETECTOR.named_parameters()}
     left_out = every - set(names(DETECTOR))
     assert left_out == {"encoder.positions.table", "identity_head.weight", "identity_head.bias"}
+
+
+@pytest.mark.parametrize(
+    ("people", "scope"), [(16, "norms"), (999, "norms"), (1000, "last_k"), (10_000, "full")]
+)
+def test_the_default_follows_the_number_that_is_public(people, scope) -> None:
+    assert plan(nominal_units=people).scope == scope
+    assert plan(nominal_units=people, scope="head").scope == "head"
+
+
+def test_adapters_and_the_head() -> None:
+    adapted = IATModel(ENCODER.model_copy(update={"lora_rank": 2}), (1, 2), 3, FinetuneConfig())
+    schema = schema_of(adapted)
+    adapters = {p.name for p in schema.parameters if p.role is Role.ADAPTER}
+    assert len(adapters) == 2 * 4 * ENCODER.depth  # two matrices, four layers of each block
+    assert set(names(adapted, scope="lora")) == {*HEAD, *adapters}
+    for scope in ("head", "norms", "last_k"):
+        assert not adapters & set(names(adapted, scope=scope))
+    shared = schema.shared("finetuning")
+    back = sent_back(shared, plan(scope="lora"))
+    assert {p.name for p in back.parameters} == {*HEAD, *adapters}
+    assert back.num_bytes() < shared.num_bytes() / 10
+
+
+def test_adapters_that_are_not_there_are_asked_for_by_name() -> None:
+    with pytest.raises(ValueError, match="omote-model adapt"):
+        names(DETECTOR, scope="lora")
 
 
 @pytest.mark.parametrize("scope", ["norms", "last_k", "full"])

@@ -41,7 +41,8 @@ def dataset(recordings):
 def plan(**changes):
     return PrivacyPlan.model_validate({
         "sampling_rate": 0.8, "nominal_units": 5, "frames_per_subject": 4, "steps_per_round": 2,
-        "noise_multiplier": 1.0, "clip_norm": 0.1, "identity_slots": 6, **changes,
+        "noise_multiplier": 1.0, "clip_norm": 0.1, "identity_slots": 6, "scope": "full",
+        **changes,
     })  # fmt: skip
 
 
