@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 from consent.demand import Demand
 from consent.errors import DeniedError, MalformedError
-from consent.gate import ConsentGate
+from consent.gate import ConsentGate, Ruling
 from consent.model import Purpose
 from consent.policy import decide_use
 from consent.policy_log import site_rules
 from consent.rulebook import Outcome
+from consent.state import Status
 from consent.upkeep import count_expiring
 from core_model.data.labels import read_labels
 from fl_client.permission import declared_use
@@ -98,7 +100,8 @@ def _privacy(site: Site) -> Finding:
 def _consent(site: Site) -> Iterator[Finding]:
     subjects, gate = {r.subject_id for r in site.recordings}, _gate(site)
     for purpose in (Purpose.PRETRAINING, Purpose.FINETUNING):
-        allowed = len(gate.rule(subjects, purpose).allowed)
+        ruling = gate.rule(subjects, purpose)
+        allowed = len(ruling.allowed)
         text = f"consent to {purpose}: {allowed} of {len(subjects)} people"
         least = site.config.caps.min_subjects
         if allowed >= least:
@@ -106,8 +109,20 @@ def _consent(site: Site) -> Iterator[Finding]:
         elif str(purpose) not in site.config.caps.purposes:
             yield Finding("ok", f"{text}; not among the purposes in [caps]")
         else:
-            remedy = f"at least {least} must agree; record it with: omote-consent give"
-            yield Finding("warning", text, remedy)
+            yield Finding("warning", text, _remedy(ruling, least))
+
+
+def _remedy(ruling: Ruling, least: int) -> str:
+    """Say what keeps people out: their answers, or what the site declared about its use."""
+    found = Counter(d.status for d in ruling.decisions.values())
+    if others := found[Status.UNDECLARED]:
+        return (
+            f"{others} agree, but the declared use does not speak of them: hold subject_relation "
+            "and jurisdictions there against omote-consent subject add"
+        )
+    if lesser := found[Status.LESSER_GRADE]:
+        return f"{lesser} agree less expressly than the declared use demands; ask them again"
+    return f"at least {least} must agree; record it with: omote-consent give"
 
 
 def _expiring(site: Site) -> Iterator[Finding]:

@@ -27,7 +27,7 @@ FINE = {  # lambda, base rate, batch, epochs, warm-up epochs; the repository's R
 
 
 def test_shipped_recipes_load() -> None:
-    assert set(shipped_recipes()) == {*PUBLISHED, "generated", "zoo_micro"}
+    assert set(shipped_recipes()) == {*PUBLISHED, "generated", "micro_pretrain", "zoo_micro"}
     assert all(load_recipe(name).name == name for name in shipped_recipes())
 
 

@@ -1,6 +1,7 @@
 """omote-site check, status and a dry run: what the operator is told, and what stays as it was."""
 
 import contextlib
+import re
 import socket
 import ssl
 import threading
@@ -16,6 +17,7 @@ from core_model.protocol.records import encode_request, write_records
 from fl_client.cli import app
 from fl_client.config import Caps
 from fl_client.diary import SIGNED, Diary, Entry, Running
+from fl_client.doctor import examine
 from fl_client.host_check import examine_host
 from fl_client.limits import DAY
 from fl_client.node_folder import NodeFolder
@@ -77,6 +79,15 @@ def test_modes_that_are_too_open_are_errors_with_the_command_to_type(setting, fa
     assert done.exit_code == 1
     (found,) = [ln for ln in done.output.splitlines() if text in ln and ln.startswith("error")]
     assert "chmod" in done.output[done.output.index(found) :]
+
+
+def test_people_whom_the_declared_use_does_not_speak_of_are_told_apart(setting) -> None:
+    folder, _ = setting
+    use = folder.folder / "use.toml"
+    use.write_text(re.sub(r"subjects = \[.*\]", 'subjects = ["JP"]', use.read_text()))
+    found = [f for f in examine(open_site(folder.config)) if f.text.startswith("consent to")]
+    assert {f.level for f in found} == {"warning"}
+    assert all("the declared use does not speak of them" in f.remedy for f in found)
 
 
 def test_a_clock_behind_the_consent_log_is_an_error(setting) -> None:
