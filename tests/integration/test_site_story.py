@@ -21,8 +21,8 @@ def holds(path, text):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ingest", "training"])
-def test_stories_of_ingest_and_training_print_what_their_pages_say(tmp_path, name) -> None:
+@pytest.mark.parametrize("name", ["ingest", "training", "use"])
+def test_shorter_stories_print_what_their_pages_say(tmp_path, name) -> None:
     page = (DOCS / f"{name}.md").read_text()
     printed = run(commands(page), tmp_path)
     for command, want, got in zip(commands(page), outputs(page), printed, strict=True):
