@@ -1,7 +1,7 @@
 """Run the commands of a page of the docs and put what they print back under them.
 
-python -m tests.integration.story consent, site, ingest, training or use writes the page anew. A page is
-one story: its commands run one after another in one shell, and more sections may be added anywhere.
+python -m tests.integration.story consent, site, ingest, training or use writes the page anew. A
+page is one story: its commands run one after another in one shell, and more sections may be added.
 """
 
 from __future__ import annotations
