@@ -37,15 +37,18 @@ WAIT_S = 400.0
 
 def make_server(
     root: Path, sites: Mapping[str, SiteFolder], node_keys: Mapping[str, str], rounds: int,
-    max_update_norm: float = 1e6,
+    max_update_norm: float = 1e6, address: str = "localhost",
 ) -> ServerFolder:  # fmt: skip
-    """Make a server of ``sites``; write each one's invitation beside it."""
+    """Make a server of ``sites``; write each one's invitation beside it.
+
+    At another address than localhost it listens on all of its host's.
+    """
     folder = ServerFolder(root)
     ports = free_ports(4)
-    found(folder, "pilot", f"localhost:{ports[0]}", datetime.now(UTC))
+    found(folder, "pilot", f"{address}:{ports[0]}", datetime.now(UTC))
     text = folder.federation.read_text()
     for old, new in {
-        "0.0.0.0": "127.0.0.1",
+        "0.0.0.0": "127.0.0.1" if address == "localhost" else "0.0.0.0",
         "superlink_port = 9092": f"superlink_port = {ports[1]}",
         "health_port = 9444": f"health_port = {ports[2]}",
         "metrics_port = 9445": f"metrics_port = {ports[3]}",
