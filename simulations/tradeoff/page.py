@@ -22,7 +22,7 @@ HEADERS = (
 def write_study(
     results: Sequence[CellResult], out: Path, command: str, most_probe: float | None
 ) -> Path:
-    """Write ``tradeoff.html`` and ``tradeoff.md``; return the page.
+    """Write ``tradeoff.html``, and its table and first plot by themselves; return the page.
 
     Args:
         results: Of all cells.
@@ -36,17 +36,19 @@ def write_study(
     environment = Environment(
         loader=PackageLoader("simulations.tradeoff"), autoescape=True, undefined=StrictUndefined
     )
+    plot = plots.identity_against_f1(rows)
     page = environment.get_template("tradeoff.html").render(
         command=command,
         sections=sections,
         headers=HEADERS,
-        plot=plots.identity_against_f1(rows),
+        plot=plot,
         minutes=sum(r.seconds for r in results) / 60,
         always=sum(r.always for r in results) / len(results),
     )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "tradeoff.html", page)
     write_text(out / "tradeoff.md", _markdown(sections))
+    write_text(out / "tradeoff.svg", plot)
     return out / "tradeoff.html"
 
 
