@@ -81,7 +81,7 @@ def _check_expected(got: Attestation, want: Expected, seen: Seen | None) -> None
         "wrong_purpose": (got.purpose, want.purpose),
         "wrong_model": (got.model_in, want.model_in),
         "wrong_update": (got.update, want.update),
-        "broken_chain": (got.previous, seen.digest if seen else None),
+        "broken_chain": (got.previous, (seen.digest or None) if seen else None),
         "wrong_policy": (got.policy, want.policy or got.policy),
     }
     for code, (is_, should) in checks.items():

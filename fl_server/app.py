@@ -69,8 +69,12 @@ def run_federation(grid: Grid, path: Path) -> None:
             drive(grid, coordinator)
             return
         log = RoundLog(folder.round_log, SigningKey.load(folder.log_key))
-        log.catch_up(config.run_id, coordinator.summaries)
-        drive(grid, coordinator, lambda _: log.catch_up(config.run_id, coordinator.summaries))
+
+        def write_down(_: RoundSummary | None = None) -> None:
+            log.catch_up(config.run_id, coordinator.summaries, coordinator.branch)
+
+        write_down()
+        drive(grid, coordinator, write_down)
 
 
 def drive(grid: Grid, coordinator: Coordinator, on_round: OnRound = lambda _: None) -> None:

@@ -13,6 +13,7 @@ import typer
 from consent.errors import ConsentError
 from core_model.checkpoint import CheckpointError, load_checkpoint
 from core_model.settings_file import SettingsError
+from fl_server.branching import Branch, branch_off, roll_back
 from fl_server.config import load_federation
 from fl_server.dashboard.command import dashboard, dashboard_user
 from fl_server.errors import ServerError
@@ -111,6 +112,27 @@ def suspend(
     with plain_errors():
         set_aside(ServerFolder(folder.resolve()), site, lift=lift)
     typer.echo(f"{site} {'counts again' if lift else 'is suspended'}.")
+
+
+@app.command()
+def rollback(
+    folder: Folder,
+    to: Annotated[int, typer.Option(min=1, help="The last round that is kept.")],
+) -> None:
+    """Go on after an earlier round, under a new name. Nothing is deleted."""
+    with plain_errors():
+        _told_of(roll_back(ServerFolder(folder.resolve()), to))
+
+
+@app.command()
+def branch(
+    folder: Folder,
+    name: Annotated[str, typer.Argument(help="Of the new run; sites see it.")],
+    start: Annotated[int, typer.Option("--from", min=1, help="The last round that both have.")],
+) -> None:
+    """Begin another run after a round of this one, such as with other settings."""
+    with plain_errors():
+        _told_of(branch_off(ServerFolder(folder.resolve()), name, start))
 
 
 @app.command()
@@ -253,6 +275,12 @@ def verify(
         )
     checked = f", {num} attestations" if federation else ""
     typer.echo(f"Right: {found.head.size} rounds signed by {found.head.origin}{checked}.")
+
+
+def _told_of(made: Branch) -> None:
+    typer.echo(f"{made.run_id} goes on after round {made.point.round} of {made.point.run_id}.")
+    typer.echo(f"The settings of {made.point.run_id} are now {made.kept}: nothing was deleted.")
+    typer.echo(f"Next: omote-server start {made.kept.parent}")
 
 
 def _file(path: Path) -> Path:

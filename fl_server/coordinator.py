@@ -28,7 +28,7 @@ from fl_server.moments import forget_moments, load_moments, save_moments
 from fl_server.momentum import advance
 from fl_server.robust import make_aggregator
 from fl_server.round_book import RoundBook
-from fl_server.round_state import RoundSummary, load_state, save_state
+from fl_server.round_state import BranchPoint, RoundSummary, load_state, save_state
 from fl_server.weighing import weights_of
 
 
@@ -70,6 +70,11 @@ class Coordinator:
     def summaries(self) -> tuple[RoundSummary, ...]:
         """All finished rounds."""
         return self._state.summaries
+
+    @property
+    def branch(self) -> BranchPoint | None:
+        """Where the run began, if not at its first round."""
+        return self._state.branch
 
     @property
     def is_done(self) -> bool:
@@ -128,7 +133,7 @@ class Coordinator:
             weighting=self.config.weighting if secure is None else Weighting.SITE,
             min_subjects=self.config.min_subjects,
             tree_size=seen.tree_head.size if seen else 0,
-            previous=seen.digest if seen else None,
+            previous=(seen.digest or None) if seen else None,
             privacy=stage.privacy,
             ledger_size=seen.ledger.size if seen and seen.ledger else 0,
             ledger_root=seen.ledger.root if seen and seen.ledger else None,
@@ -270,7 +275,9 @@ class Coordinator:
         stage, before = self._locate()
         if self.is_done or self._state.round == before or not stage.has_moments:
             return {}
-        if not any(s.has_quorum for s in self._state.summaries[before:]):
+        # Of the rounds before a branch only the last one's were kept: there it begins anew.
+        branched = self._state.branch.round if self._state.branch else 0
+        if not any(s.has_quorum for s in self._state.summaries[max(before, branched) :]):
             return {}
         return load_moments(self.config.output, self._state.round)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from consent.attestation import Attestation, open_attestation
@@ -20,6 +20,15 @@ def keep_attestations(output: Path, number: int, envelopes: Mapping[str, bytes])
         draft = path.with_name(f"{path.name}.draft")
         draft.write_bytes(envelope)
         put_in_place(draft, path)
+
+
+def kept_envelopes(output: Path, number: int, sites: Iterable[str]) -> dict[str, bytes]:
+    """Return the envelopes of one round as they were kept.
+
+    Raises:
+        OSError: One is missing.
+    """
+    return {site_id: _path(output, number, site_id).read_bytes() for site_id in sites}
 
 
 def check_kept(

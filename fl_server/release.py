@@ -32,7 +32,7 @@ from fl_server.errors import ServerError
 from fl_server.folder import ServerFolder
 from fl_server.kept_attestations import check_kept
 from fl_server.release_gate import Evidence, ReleasePolicy, ReleaseRefusedError, decide
-from fl_server.round_log import RoundEntry, VerifiedLog, read_log
+from fl_server.round_log import RoundEntry, VerifiedLog, lineage, read_log
 
 Kind = TypeVar("Kind", bound=Settings)
 
@@ -59,7 +59,7 @@ def release(folder: ServerFolder, files: Files, out: Path, key: Path) -> Privacy
     policy = load_settings(files.policy, ReleasePolicy)
     config = load_federation(folder.federation)
     log = read_log(folder.round_log, SigningKey.load(folder.log_key).verifier)
-    entries = [e for e in log.entries if e.run_id == config.run_id]
+    entries = lineage(log.entries, config.run_id)
     # (1) the file is of the last model of the run, as the log has it
     manifest = _last_model(config, entries)
     model = read_model(files.model, (), may_be_unsigned=True)

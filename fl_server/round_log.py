@@ -24,7 +24,7 @@ from consent.private_file import sync_folder
 from core_model.config import Purpose, Settings
 from core_model.protocol.messages import RefusalCode
 from fl_server.errors import RoundLogError
-from fl_server.round_state import RoundSummary
+from fl_server.round_state import BranchPoint, RoundSummary
 
 _SHA256 = "^[0-9a-f]{64}$"
 ENTRIES, HEAD = "entries.jsonl", "tree-head"
@@ -46,10 +46,11 @@ class RoundEntry(Settings):
     has_quorum: bool
     model_in: str = Field(pattern=_SHA256)
     model_out: str = Field(pattern=_SHA256)
+    branch: BranchPoint | None = None  # of the first entry of a run that left another one
 
     def line(self) -> bytes:
         """Return the bytes that are hashed into the tree."""
-        return canonical_json(self.model_dump(mode="json"))
+        return canonical_json(self.model_dump(mode="json", exclude_none=True))
 
 
 @dataclass(frozen=True)
@@ -88,17 +89,27 @@ class RoundLog:
         """All that is logged."""
         return tuple(self._entries)
 
-    def catch_up(self, run_id: str, summaries: Iterable[RoundSummary]) -> None:
+    def catch_up(
+        self, run_id: str, summaries: Sequence[RoundSummary], branch: BranchPoint | None = None
+    ) -> None:
         """Log the finished rounds of a run that are not logged yet.
+
+        Args:
+            run_id: Of the run.
+            summaries: All its rounds.
+            branch: Where it left another run, under which the rounds up to there are logged.
 
         Raises:
             RoundLogError: The log tells something else about a round, or of later ones: the state
                 of the run was restored from a backup.
         """
         told = [e for e in self._entries if e.run_id == run_id]
-        now = [entry_of(run_id, s) for s in summaries]
+        common = branch.round if branch else 0
+        now = [entry_of(run_id, s) for s in summaries[common:]]
+        if branch and now:
+            now[0] = now[0].model_copy(update={"branch": branch})
         if told != now[: len(told)]:
-            number = next((i for i, e in enumerate(told) if e not in now), len(now)) + 1
+            number = next((i for i, e in enumerate(told) if e not in now), len(now)) + common + 1
             raise RoundLogError(
                 f"{self._folder}: round {number} of {run_id} was logged, and the run's folder "
                 "tells otherwise: was it restored from a backup? Bring back the newer copy, or go "
@@ -178,10 +189,29 @@ def verify_log(note: str, data: bytes, key: VerifierKey) -> VerifiedLog:
     return VerifiedLog(head, entries)
 
 
+def lineage(entries: Iterable[RoundEntry], run_id: str) -> list[RoundEntry]:
+    """Return the rounds behind a run's model: its own, and those of the run that it left."""
+    found = list(entries)
+    own = [e for e in found if e.run_id == run_id]
+    if not own or (branch := own[0].branch) is None:
+        return own
+    return [e for e in lineage(found, branch.run_id) if e.round <= branch.round] + own
+
+
 def _check_order(entries: Sequence[RoundEntry]) -> None:
     rounds: Counter[str] = Counter()
     last: dict[str, RoundEntry] = {}
+    known: dict[tuple[str, int], RoundEntry] = {}
     for at, entry in enumerate(entries):
+        if entry.branch is not None:
+            parent = known.get((entry.branch.run_id, entry.branch.round))
+            if parent is None or entry.run_id in last:
+                raise RoundLogError(
+                    f"entry {at}: expected the first round of {entry.run_id}, after round "
+                    f"{entry.branch.round} of {entry.branch.run_id}, which is in this log"
+                )
+            rounds[entry.run_id], last[entry.run_id] = parent.round, parent
+        known[entry.run_id, entry.round] = entry
         rounds[entry.run_id] += 1
         if entry.round != rounds[entry.run_id]:
             raise RoundLogError(

@@ -43,13 +43,20 @@ class RoundSummary(Settings):
     seconds: float
 
 
+class BranchPoint(Settings):
+    """Where a run left another one."""
+
+    run_id: str  # of the other
+    round: int = Field(ge=1)  # the last one that both have
+
+
 class RememberedSite(Settings):
     """What was seen of a site last. New keys of the site do not empty it."""
 
     origin: str  # of its consent log
     size: int
     root: str  # base64
-    attestation: str  # digest
+    attestation: str  # digest; empty: none yet in this run, which left another one
     spent: tuple[Spent, ...] = ()
     epsilon_total: str | None = None
     ledger: LedgerHead | None = None  # of the site's privacy ledger
@@ -61,6 +68,7 @@ class RunState(Settings):
     run_id: str
     summaries: tuple[RoundSummary, ...] = ()
     sites: dict[str, RememberedSite] = Field(default_factory=dict)
+    branch: BranchPoint | None = None  # rounds up to it are those of the other run
 
     @property
     def round(self) -> int:
@@ -80,6 +88,7 @@ class RunState(Settings):
             run_id=self.run_id,
             summaries=(*self.summaries, summary),
             sites=self.sites | {site: _remember(s) for site, s in seen.items()},
+            branch=self.branch,
         )
 
 

@@ -87,12 +87,12 @@ def check_ready(folder: ServerFolder, options: Options) -> FederationConfig:
     config = load_federation(folder.federation)
     with hold(config.output / "run.lock", LAST_WORDS_S):
         try:
-            finished = Coordinator(config).summaries
+            run = Coordinator(config)
         except (CheckpointError, ValueError) as e:
             raise StartError(str(e)) from e
         # (2) a log of rounds that is what was signed, and tells the same as the run
         log = RoundLog(folder.round_log, SigningKey.load(folder.log_key))
-        log.catch_up(config.run_id, finished)
+        log.catch_up(config.run_id, run.summaries, run.branch)
     # (3) secure, or on loopback and told so
     if options.insecure:
         _check_loopback(config.link)

@@ -34,6 +34,8 @@ def standing(folder: ServerFolder, now: datetime) -> Iterator[str]:
     state = load_state(config.output, config.run_id)
     total = sum(stage.rounds for stage in config.stages)
     yield f"run {config.run_id}: {state.round} of {total} rounds are finished"
+    if state.branch:
+        yield f"branched off {state.branch.run_id} after round {state.branch.round}"
     if state.summaries:
         last = state.summaries[-1]
         ago = now - datetime.fromtimestamp(last.ended_at, UTC)

@@ -22,6 +22,7 @@ from rich.table import Column, Table
 from consent.errors import ConsentError
 from fl_server.round_state import RoundSummary
 from simulations import walk
+from simulations.aggregators.command import aggregators
 from simulations.baseline import Baseline, baseline_of
 from simulations.commands import tradeoff
 from simulations.commands.attack import attack
@@ -48,6 +49,7 @@ app.command()(serve)
 app.command()(privacy)
 app.command()(zoo)
 app.command()(attack)
+app.command()(aggregators)
 console = Console()
 EXIT_INTERRUPTED = 130
 LABELS = {"faces": "drawing people", "rounds": "training, rounds of all arms"}

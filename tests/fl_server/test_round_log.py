@@ -14,7 +14,7 @@ from core_model.protocol.messages import RefusalCode
 from fl_server.coordinator import Coordinator
 from fl_server.errors import RoundLogError
 from fl_server.round_log import ENTRIES, HEAD, RoundLog, entry_of, read_log, verify_log
-from fl_server.round_state import RoundSummary
+from fl_server.round_state import BranchPoint, RoundSummary
 from simulations.loop import run_plain
 from tests.federation import write_federation, write_sites
 
@@ -176,3 +176,26 @@ def test_a_real_run_is_logged_whole(tmp_path) -> None:
     sizes = [int(e.tree_heads["site-a"].split()[0]) for e in entries]
     assert sizes == sorted(set(sizes))  # each round adds to the site's own log
     assert entries[-1].model_out == Coordinator(config).summaries[-1].model_out
+
+
+WRONG_BRANCHES = {
+    "from a round that is not logged": ("run-1", 3),
+    "from a run that is not logged": ("run-0", 2),
+    "from another model than it had": ("run-1", 1),
+}
+
+
+@pytest.mark.parametrize(("run_id", "at"), WRONG_BRANCHES.values(), ids=WRONG_BRANCHES.keys())
+def test_a_branch_must_follow_from_the_round_that_it_names(tmp_path, run_id, at) -> None:
+    log = RoundLog(tmp_path, KEY)
+    log.catch_up("run-1", summaries(2))
+    branch = BranchPoint(run_id=run_id, round=at)
+    told = [*summaries(at), summary(at + 1, model_in=model(77))]
+    log.catch_up("run-2", told, branch)
+    with pytest.raises(RoundLogError, match="entry 2"):
+        read_log(tmp_path, KEY.verifier)
+
+
+def test_lines_of_before_there_were_branches_are_as_they_were(tmp_path) -> None:
+    RoundLog(tmp_path, KEY).catch_up("run-1", summaries(1))
+    assert b"branch" not in (tmp_path / ENTRIES).read_bytes()
