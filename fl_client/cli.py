@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from consent.errors import ConsentError
-from fl_client.commands import data, pilot, taking_part
+from fl_client.commands import data, peers, pilot, taking_part
 from fl_client.commands.budget import budget, ledger_app
 from fl_client.commands.ingest import ingest
 from fl_client.commands.training import finetune, pretrain
@@ -26,6 +26,7 @@ app.command()(budget)
 app.add_typer(ledger_app, name="ledger")
 app.add_typer(taking_part.app)
 app.add_typer(data.app, name="data")
+app.add_typer(peers.app, name="peer")
 app.add_typer(pilot.app, name="pilot")
 
 
