@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from core_model.adaptation import Adaptation
 from core_model.config import EncoderConfig, Settings
 from core_model.durable import put_in_place
 from core_model.protocol.messages import digest
@@ -46,6 +47,7 @@ class CheckpointManifest(Settings):
     round: int = Field(0, ge=0)  # 0: initial weights
     parent: str | None = None  # digest of the weights that these were trained from
     source: Source | None = None  # what the first of its ancestors was imported from
+    adaptation: Adaptation | None = None  # to one site, without labels
 
     def licence_line(self) -> str:
         """Say what the weights may be used for, wherever the model is shown."""
@@ -75,8 +77,13 @@ def save_checkpoint(path: Path, arrays: Arrays, manifest: CheckpointManifest) ->
     put_in_place(draft, manifest_path(path))
 
 
-def load_checkpoint(path: Path) -> tuple[Arrays, CheckpointManifest]:
+def load_checkpoint(
+    path: Path, *, allow_adapted: bool = False
+) -> tuple[Arrays, CheckpointManifest]:
     """Read weights and manifest, and check that they belong together.
+
+    Weights adapted to one site learned from faces whose owners agreed to that site: no federation
+    starts from them, nothing trains on from them. ``allow_adapted`` is for looking at them there.
 
     Raises:
         CheckpointError: One is missing or damaged, or they do not agree. Says which and why.
@@ -98,4 +105,9 @@ def load_checkpoint(path: Path) -> tuple[Arrays, CheckpointManifest]:
         manifest.weights.check(arrays)
     except SchemaError as e:
         raise CheckpointError(f"{path}: {e}") from e
+    if manifest.adaptation is not None and not allow_adapted:
+        raise CheckpointError(
+            f"{path}: adapted to one site; it stays there and nothing is trained or converted from "
+            f"it. Take the weights before adaptation ({(manifest.parent or 'unknown')[:12]})"
+        )
     return arrays, manifest

@@ -10,6 +10,7 @@ import typer
 from core_model.action_units import NAMES, parse_aus
 from core_model.checkpoint import CheckpointError, CheckpointManifest, load_checkpoint
 from core_model.checkpoint import save_checkpoint as save
+from core_model.commands.adapt_site import adapt_site
 from core_model.commands.adapters import adapt, merge
 from core_model.commands.audit import audit, vouch
 from core_model.commands.drift import drift
@@ -39,6 +40,7 @@ app.command()(drift)
 app.command()(recipe)
 app.command()(train)
 app.command()(evaluate)
+app.command("adapt-site")(adapt_site)
 app.command()(cross)
 app.command()(identity)
 app.command()(zoo)
@@ -76,7 +78,7 @@ def init(
 def show(checkpoint: Path) -> None:
     """Check a checkpoint and show what it is."""
     try:
-        arrays, manifest = load_checkpoint(checkpoint)
+        arrays, manifest = load_checkpoint(checkpoint, allow_adapted=True)
     except CheckpointError as e:
         typer.echo(str(e), err=True)
         raise typer.Exit(1) from e
@@ -89,5 +91,8 @@ def show(checkpoint: Path) -> None:
     if source := manifest.source:
         typer.echo(f"source   {source.kind} file with SHA-256 {source.digest}")
         typer.echo(f"dropped  {', '.join(source.dropped) or 'nothing'}")
+    if done := manifest.adaptation:
+        where = "may leave it" if done.may_leave_site else "stays there"
+        typer.echo(f"adapted  {done.config.trained}, to one site without labels; {where}")
     aus = ", ".join(f"{au} {NAMES[au]}" for au in manifest.action_units)
     typer.echo(f"AUs      {aus or 'none: an encoder alone'}")

@@ -26,6 +26,7 @@ class Role(enum.StrEnum):
     AU_HEAD = "au_head"  # first axis: one row for each AU
     IDENTITY_HEAD = "identity_head"  # one row for each person of a site: a template of the face
     MAE_DECODER = "mae_decoder"  # can draw faces
+    BOTTLENECK = "bottleneck"  # learned at one site without labels; stays there
 
 
 ADAPTED = ("attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2")
@@ -64,6 +65,11 @@ class ParameterSchema(BaseModel):
         """
         roles = _SHARED[purpose] | ({Role.MAE_DECODER} if with_decoder else set())
         return ParameterSchema(parameters=tuple(p for p in self.parameters if p.role in roles))
+
+    def without_identity_heads(self) -> ParameterSchema:
+        """Return all weights that may be written at a site; an identity head is never."""
+        kept = (p for p in self.parameters if p.role is not Role.IDENTITY_HEAD)
+        return ParameterSchema(parameters=tuple(kept))
 
     def role_of(self, name: str) -> Role:
         """Return the role of a weight.

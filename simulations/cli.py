@@ -26,6 +26,7 @@ from simulations.aggregators.command import aggregators
 from simulations.baseline import Baseline, baseline_of
 from simulations.commands import tradeoff
 from simulations.commands.attack import attack
+from simulations.commands.levers import levers
 from simulations.commands.zoo import zoo
 from simulations.compare import write_table
 from simulations.experiment import run_experiment
@@ -50,6 +51,7 @@ app.command()(privacy)
 app.command()(zoo)
 app.command()(attack)
 app.command()(aggregators)
+app.command()(levers)
 console = Console()
 EXIT_INTERRUPTED = 130
 LABELS = {"faces": "drawing people", "rounds": "training, rounds of all arms"}

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core_model.checkpoint import CheckpointManifest, load_checkpoint
+from core_model.checkpoint import CheckpointError, CheckpointManifest, load_checkpoint
 from core_model.config import FinetuneConfig
 from core_model.data.frames import FrameDataset
 from core_model.data.recordings import Recording, read_recordings
@@ -34,6 +34,7 @@ from core_model.evaluation.result import (
     ModelFacts,
 )
 from core_model.evaluation.thresholds import ThresholdPolicy
+from core_model.nn.bottleneck import add_bottlenecks
 from core_model.nn.iat import IATModel
 from core_model.nn.weights import set_arrays
 from core_model.run_folder import epoch_files, read_run
@@ -48,17 +49,27 @@ class People:
     validation: tuple[Recording, ...]
 
 
-def load_detector(path: Path) -> tuple[IATModel, CheckpointManifest]:
-    """Return the model of a checkpoint, its decoder left out.
+def load_detector(path: Path, *, leaving: bool = False) -> tuple[IATModel, CheckpointManifest]:
+    """Return the model of a checkpoint, its decoder left out and its bottlenecks in place.
+
+    Args:
+        path: The checkpoint.
+        leaving: Is it to be handed out? Weights adapted to a site are then refused, unless whoever
+            adapted them said that they may leave it.
 
     Raises:
         CheckpointError: It cannot be read.
         ValueError: It has no AU head.
     """
-    arrays, manifest = load_checkpoint(path)
+    arrays, manifest = load_checkpoint(path, allow_adapted=True)
+    adaptation = manifest.adaptation
+    if leaving and adaptation and not adaptation.may_leave_site:
+        raise CheckpointError(f"{path}: adapted to one site without labels; it stays there")
     if not manifest.action_units:
         raise ValueError(f"{path} is an encoder without an AU head; fine-tune it first")
     model = IATModel(manifest.encoder, manifest.action_units, 1, FinetuneConfig())
+    if adaptation and adaptation.config.trained == "bottlenecks":
+        add_bottlenecks(model.encoder, adaptation.config.width, adaptation.config.scale)
     set_arrays(model, {n: a for n, a in arrays.items() if not n.startswith("decoder.")})
     return model.eval(), manifest
 

@@ -16,7 +16,9 @@ _ROLES = {
 
 
 def _role(name: str) -> Role:
-    return Role.ADAPTER if ".lora." in name else _ROLES[name.split(".", 1)[0]]
+    if ".lora." in name:
+        return Role.ADAPTER
+    return Role.BOTTLENECK if ".bottleneck." in name else _ROLES[name.split(".", 1)[0]]
 
 
 def schema_of(model: nn.Module) -> ParameterSchema:

@@ -87,7 +87,7 @@ def build(order: Order, tell: Callable[[str], None]) -> tuple[bytes, ReleaseCard
         CheckpointError: The checkpoint cannot be read.
         ValueError: An option does not fit, or a list is damaged. Also pydantic's, of the card.
     """
-    model, manifest = load_detector(order.checkpoint)
+    model, manifest = load_detector(order.checkpoint, leaving=True)
     side = manifest.encoder.image_size
     people = _read(order.validation, manifest) if order.validation else None
     graph = ReleaseGraph(model, 1.0)

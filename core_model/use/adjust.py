@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Floats = NDArray[np.floating[Any]]
-MAX_SHIFT = 3.0  # logits; a frame that is far from neutral must not turn everything over
+from core_model.neutral import Floats, neutral_shift
 
 
 @dataclass
@@ -45,7 +43,7 @@ class Adjuster:
     def adjust(self, person: int, frame: int, time_s: float, logits: Floats) -> tuple[Floats, bool]:
         """Return a person's logits, and whether they were set against a neutral frame. (A,)."""
         if frame == self.neutral_frame and self.reference is not None:
-            self._shift[person] = np.clip(self.reference - logits, -MAX_SHIFT, MAX_SHIFT)
+            self._shift[person] = neutral_shift(self.reference, logits)
         is_calibrated = person in self._shift
         if is_calibrated:
             logits = logits + self._shift[person]

@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from core_model.neutral import MAX_SHIFT
 from core_model.predictor import UNSURE, Predictor
-from core_model.use.adjust import MAX_SHIFT, Adjuster
+from core_model.use.adjust import Adjuster
 from core_model.use.timeline import MAX_COLUMNS, Timeline, page
 
 REFERENCE = np.array([-2.0, -3.0])
