@@ -27,6 +27,7 @@ class Expected:
     update: str
     min_subjects: int
     tree_size: int = 0  # of the site's log, as the plan named it
+    tree_head: TreeHead | None = None  # of that size, cosigned in whatever run; None: as in seen
     policy: str | None = None  # digest of the rules that were agreed; None: any
     code: frozenset[str] = frozenset()  # digests of the software that was agreed; none: any
     needs_noise: bool = False
@@ -103,8 +104,9 @@ def _check_log(
             f"{start.origin}: {start.size} entries at the start, {want.tree_size} seen before"
         )
     _check_grown(start, end, got.consent.since_start)
-    if seen is not None:
-        _check_grown(seen.tree_head, end, got.consent.consistency)
+    last = want.tree_head or (seen.tree_head if seen is not None else None)
+    if last is not None:
+        _check_grown(last, end, got.consent.consistency)
     return end
 
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey, MLDSA44PublicKey
 
 from consent.errors import BadSignatureError, KeyFileError, MalformedError
-from consent.keys import VerifierKey, is_key_name, read_key_file, write_key_file
+from consent.keys import SigningKey, VerifierKey, is_key_name, read_key_file, write_key_file
 from consent.note import (
     TreeHead,
     decode_base64,
@@ -151,6 +151,20 @@ class Cosigner:
         if not isinstance(private, Ed25519PrivateKey | MLDSA44PrivateKey):
             raise KeyFileError(f"{path}: not an Ed25519 or ML-DSA-44 key")
         return cls(name, private)
+
+
+def witness_key(key: VerifierKey) -> WitnessKey:
+    """Return under what key the owner of a signing key cosigns: the same bytes, another type.
+
+    What is signed begins otherwise for each use (``cosignature/v1``, a log's name, ``DSSEv1``), so
+    no signature of one use is one of another; and nobody has one more key to compare.
+    """
+    return WitnessKey(key.name, ED25519, key.public)
+
+
+def cosigner(key: SigningKey) -> Cosigner:
+    """Return what cosigns with the key of a site or server; see ``witness_key``."""
+    return Cosigner(key.name, key.private)
 
 
 def open_cosigned(

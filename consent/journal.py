@@ -11,15 +11,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from consent.checks import check_event
+from consent.cosignature import WitnessKey
+from consent.errors import BadSignatureError, LogDamagedError, MalformedError
 from consent.events import ConsentEvent
 from consent.keys import SigningKey
 from consent.log import Clock, ConsentLog
 from consent.model import Role, SubjectEvent
+from consent.note import split_note
 from consent.replay import Replay
 from consent.site_folder import SiteFolder
 from consent.snapshot import LogSnapshot
 from consent.state import State
 from consent.vault import Vault
+
+MAX_AHEAD_S = 300  # of a witness's clock, as Flower allows between machines
 
 
 class Journal:
@@ -82,6 +87,33 @@ class Journal:
             if indices.start != first:  # the log put a remark of its own before them
                 self.replay.take_back(first)
             return indices
+
+    def keep_cosignature(self, size: int, line: str, witness: WitnessKey) -> None:
+        """Keep the cosignature of a witness beside this log's tree head of ``size`` entries.
+
+        Raises:
+            LogDamagedError: This log signed no such head.
+            MalformedError: It is not one signature line.
+            BadSignatureError: It is not by the witness, is of another head, or its time lies ahead
+                of this clock: consent expires by the latest cosignature, so a witness whose clock
+                runs ahead could end all of it.
+        """
+        with self._lock:
+            log = self.replay.log
+            with log.store.transaction() as tx:
+                note = tx.tree_head(size)
+            if note is None:
+                raise LogDamagedError(f"this log signed no tree head of {size} entries")
+            text, signatures = split_note(f"{note}{line}")
+            name, raw = signatures[-1]
+            if len(signatures) != len(split_note(note)[1]) + 1:
+                raise MalformedError("expected one signature line")
+            if (name, raw[:4]) != (witness.name, witness.key_id):
+                raise BadSignatureError(f"expected a cosignature by {witness.name}, got {name}")
+            ahead_s = witness.check(text, raw[4:]) - self.clock().timestamp()
+            if ahead_s > MAX_AHEAD_S:
+                raise BadSignatureError(f"the clock of {witness.name} is {ahead_s:.0f} s ahead")
+            log.add_cosignatures(f"{note}{line}", [witness])
 
     @contextmanager
     def writing(self) -> Iterator[State]:

@@ -42,6 +42,11 @@ EXPLAINED: dict[str, tuple[str, str]] = {
         "too few people have enough of their privacy budget left",
         "omote-site budget shows what is left; ask more people, or the server for a cheaper plan",
     ),
+    RefusalCode.SERVER_LOG_UNSOUND.name: (
+        "the server's log of rounds was cut, rewritten, or not shown",
+        "the proof lies in server-log of the state folder: compare it with other sites, and ask "
+        "the server's operator; docs/server.md",
+    ),
     RefusalCode.SITE_BUSY.name: (
         "another round was running, or the worker was stopping",
         "nothing: the server asks again",

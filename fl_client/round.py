@@ -47,6 +47,7 @@ from fl_client.private_training import train_privately
 from fl_client.selection import Selection, select
 from fl_client.site import Site
 from fl_client.training import Trained, state_name, train
+from fl_client.witnessing import keep_cosignature, witness_server
 
 _log = logging.getLogger(__name__)
 Train = Callable[
@@ -99,6 +100,9 @@ def attested_round(
     if plan.previous is not None and plan.previous not in signed_in(site.config.state, plan.run_id):
         detail = f"the server names attestation {plan.previous}; this site never signed it"
         raise RoundRefusedError(RefusalCode.NOT_MY_ATTESTATION, detail)
+    # Did the server's own log of rounds only grow? And what does it say of this site's?
+    cosignature = witness_server(request.witnessing, site)
+    keep_cosignature(request, site)
 
     # (2) Do the rules allow this use, who may be used, and who can still afford it? Asked anew in
     # every round.
@@ -136,6 +140,7 @@ def attested_round(
         arrays=sent,
         attestation=signed,
         labelled_aus=labelled,
+        cosignature=cosignature,
     )
 
     # (6) Put it on record before it leaves. Only now is the round worth remembering.

@@ -190,6 +190,7 @@ class SecureRounds:
             vector=masked,
             attestation=update.attestation,
             labelled_aus=update.labelled_aus,
+            cosignature=update.cosignature,
         )
 
     def _unmask(self, message: UnmaskRequest) -> Unmasking:

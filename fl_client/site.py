@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from consent.gate import ConsentGate
-from consent.keys import SigningKey
+from consent.keys import SigningKey, VerifierKey
 from consent.log import Clock
 from consent.model import Role
 from consent.registry import Registry
@@ -20,6 +20,7 @@ from core_model.protocol.messages import RoundPlan
 from core_model.training.device import pick_device
 from fl_client.config import SiteConfig, load_site_config
 from fl_client.crop_cache import CropKeys, SiteFrames
+from fl_client.node_folder import NodeFolder
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Site:
     device: torch.device
     clock: Clock
     chance: Callable[[RoundPlan], Chance] = lambda _: SystemChance()  # of private rounds
+    server_key: VerifierKey | None = None  # signs the log of rounds of the server that was joined
 
     @property
     def site_id(self) -> str:
@@ -76,4 +78,17 @@ def open_site(path: Path, clock: Clock = lambda: datetime.now(UTC)) -> Site:
         key=registry.signing_key(Role.OPERATOR),
         device=pick_device(config.device),
         clock=clock,
+        server_key=joined_key(config),
     )
+
+
+def joined_key(config: SiteConfig) -> VerifierKey | None:
+    """Return the key of the log of rounds of the server that was joined; None before.
+
+    Raises:
+        SettingsError: The invitation is not right.
+        MalformedError: It holds no key.
+    """
+    node = NodeFolder(config.node)
+    vkey = node.joined().server_key if node.invitation.exists() else None
+    return VerifierKey.parse(vkey) if vkey is not None else None

@@ -7,6 +7,7 @@ from consent.attestation_check import Expected, Seen, verify_attestation
 from consent.errors import AttestationError, ConsentError, LogRolledBackError
 from consent.keys import VerifierKey
 from consent.model import Purpose
+from consent.note import TreeHead
 from core_model.norms import change_norm
 from core_model.protocol.messages import (
     RefusalCode,
@@ -42,10 +43,12 @@ def admit(
     demands: Demands,
     seen: Seen | None,
     model_in: Arrays,
+    last_head: TreeHead | None = None,
 ) -> tuple[Attestation, Seen]:
     """Check an update of ``site`` for ``plan``; return its attestation and what to remember.
 
-    ``model_in`` holds the weights that the plan names.
+    ``model_in`` holds the weights that the plan names; ``last_head`` is that of the site's consent
+    log that its proof of growth must begin from, None: the one in ``seen``.
 
     The caller has found ``site`` among the enrolled ones. What no check here can prove is that the
     site trained on what its manifest says: that takes an audit at the site.
@@ -62,7 +65,7 @@ def admit(
         raise UpdateRefusedError(RefusalCode.WRONG_WEIGHTS, str(e)) from e
     # (3) no further from the model that came in than the plan allows
     _check_norm(update, plan, model_in)
-    return check_statement(update, digest(update.arrays), plan, site, demands, seen)
+    return check_statement(update, digest(update.arrays), plan, site, demands, seen, last_head)
 
 
 def check_site(update: Statement, site: EnrolledSite) -> None:
@@ -82,6 +85,7 @@ def check_statement(
     site: EnrolledSite,
     demands: Demands,
     seen: Seen | None,
+    last_head: TreeHead | None = None,
 ) -> tuple[Attestation, Seen]:
     """Check what a site says about what it sent; return it and what to remember.
 
@@ -89,7 +93,9 @@ def check_statement(
         UpdateRefusedError: A check failed.
     """
     # (4) signed by the site, about this round and these bytes, on a consent log that only grew
-    attestation, now_seen = _check_attestation(update, update_digest, plan, site, demands, seen)
+    attestation, now_seen = _check_attestation(
+        update, update_digest, plan, site, demands, seen, last_head
+    )
     # (5) for AUs that the site is enrolled for, and counted as asked
     _check_labels(update, plan, site, attestation)
     # (6) under the noise that the plan asks for
@@ -113,6 +119,7 @@ def _check_attestation(
     site: EnrolledSite,
     demands: Demands,
     seen: Seen | None,
+    last_head: TreeHead | None,
 ) -> tuple[Attestation, Seen]:
     expected = Expected(
         site=site.site_id,
@@ -124,6 +131,7 @@ def _check_attestation(
         update=update_digest,
         min_subjects=plan.min_subjects,
         tree_size=plan.tree_size,
+        tree_head=last_head,
         policy=demands.policy,
         code=frozenset(demands.code),
         needs_noise=demands.needs_noise,

@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,7 +25,12 @@ from core_model.protocol.records import (
     encode_request,
     encode_weights,
 )
-from core_model.protocol.secure import MaskedRequest, SecureReply, SecureRequest
+from core_model.protocol.secure import (
+    MaskedRequest,
+    MaskedUpdate,
+    SecureReply,
+    SecureRequest,
+)
 from core_model.protocol.secure_records import decode_secure_reply, encode_secure_request
 from fl_server.config import load_federation
 from fl_server.coordinator import Coordinator
@@ -32,8 +39,9 @@ from fl_server.round_log import RoundLog
 from fl_server.round_state import RoundSummary
 from fl_server.rounds_log_file import log_to
 from fl_server.run_lock import end_with_holder, hold
-from fl_server.secure_round import run_secure_round
+from fl_server.secure_round import Ask, run_secure_round
 from fl_server.suspensions import Suspensions
+from fl_server.witnessing import SiteHeads, Witnesses
 
 QUERY_SITE = "query.site"
 UNREACHED = {3, 4, 5}  # Flower's codes of a message or reply that is gone, and of a lost node
@@ -64,26 +72,36 @@ def run_federation(grid: Grid, path: Path) -> None:
     config, folder = load_federation(path), ServerFolder(path.parent)
     end_with_holder(folder.lock)
     with hold(config.output / "run.lock", LOCK_TIMEOUT_S):
-        coordinator = Coordinator(config, Suspensions(path))
         if not folder.log_key.exists():  # a simulation
-            drive(grid, coordinator)
+            drive(grid, Coordinator(config, Suspensions(path)))
             return
-        log = RoundLog(folder.round_log, SigningKey.load(folder.log_key))
+        key = SigningKey.load(folder.log_key)
+        log = RoundLog(folder.round_log, key)
+        heads = SiteHeads(folder.witness, key, lambda: datetime.now(UTC))
+        coordinator = Coordinator(config, Suspensions(path), heads.last)
+        witnesses = Witnesses(log, heads, config.sites)
 
         def write_down(_: RoundSummary | None = None) -> None:
             log.catch_up(config.run_id, coordinator.summaries, coordinator.branch)
+            witnesses.cosign(coordinator.last_head)
 
-        write_down()
-        drive(grid, coordinator, write_down)
+        write_down()  # what a crash kept from being written
+        drive(grid, coordinator, write_down, witnesses)
 
 
-def drive(grid: Grid, coordinator: Coordinator, on_round: OnRound = lambda _: None) -> None:
+def drive(
+    grid: Grid,
+    coordinator: Coordinator,
+    on_round: OnRound = lambda _: None,
+    witnesses: Witnesses | None = None,
+) -> None:
     """Run all rounds that are left.
 
     Args:
         grid: How to reach the sites.
         coordinator: What to ask, and what to make of the answers.
         on_round: Called after each round.
+        witnesses: Of the logs on both sides; none in a simulation.
     """
     nodes = wait_for_sites(grid, coordinator)
     while not coordinator.is_done:
@@ -91,15 +109,21 @@ def drive(grid: Grid, coordinator: Coordinator, on_round: OnRound = lambda _: No
         for site_id in set(coordinator.asked_sites()) - set(nodes.values()):
             coordinator.refuse(site_id, RefusalCode.NO_ANSWER)
         if coordinator.stage.secure_sum is not None:
-            run_secure_round(coordinator, nodes, lambda r: _ask_secure(grid, coordinator, r))
+            ask = _asking_secure(grid, coordinator, nodes, witnesses)
+            run_secure_round(coordinator, nodes, ask)
         else:
-            messages = {m.metadata.dst_node_id: m for m in _requests(coordinator, nodes)}
-            for node, reply in exchange(grid, messages.values(), coordinator.config.timeout_s):
-                take(coordinator, nodes[node], reply)
+            messages = _requests(coordinator, nodes, witnesses)
+            for node, reply in exchange(grid, messages, coordinator.config.timeout_s):
+                take(coordinator, nodes[node], reply, witnesses)
         on_round(coordinator.finish())
 
 
-def take(coordinator: Coordinator, site_id: str, reply: Message | None) -> None:
+def take(
+    coordinator: Coordinator,
+    site_id: str,
+    reply: Message | None,
+    witnesses: Witnesses | None = None,
+) -> None:
     """Hand one reply to the coordinator: an update, a refusal, or silence.
 
     The text of an error is not looked at: it may tell about data.
@@ -107,6 +131,8 @@ def take(coordinator: Coordinator, site_id: str, reply: Message | None) -> None:
     answer = _read(reply, lambda c: decode_reply(c, coordinator.schema.num_bytes()))
     if isinstance(answer, SiteUpdate):
         coordinator.answer(site_id, answer)
+        if witnesses is not None:
+            witnesses.take(site_id, answer.cosignature)
     else:
         coordinator.refuse(site_id, answer)
 
@@ -122,6 +148,30 @@ def _read(
         return decode(reply.content)
     except RecordError:
         return RefusalCode.WRONG_WEIGHTS
+
+
+def _asking_secure(
+    grid: Grid, coordinator: Coordinator, nodes: Nodes, witnesses: Witnesses | None
+) -> Ask:
+    """Return what carries the messages of a secure sum, and heads of logs with those that train."""
+    if witnesses is None:
+        return lambda requests: _ask_secure(grid, coordinator, requests)
+
+    def ask(
+        requests: Mapping[int, SecureRequest],
+    ) -> Iterator[tuple[int, SecureReply | RefusalCode]]:
+        told = {
+            node: replace(r, request=witnesses.ask(nodes[node], r.request))
+            if isinstance(r, MaskedRequest)
+            else r
+            for node, r in requests.items()
+        }
+        for node, reply in _ask_secure(grid, coordinator, told):
+            yield node, reply
+            if isinstance(reply, MaskedUpdate):
+                witnesses.take(nodes[node], reply.cosignature)
+
+    return ask
 
 
 def _ask_secure(
@@ -209,7 +259,9 @@ def exchange(
         yield node, None
 
 
-def _requests(coordinator: Coordinator, nodes: Nodes) -> Iterator[Message]:
+def _requests(
+    coordinator: Coordinator, nodes: Nodes, witnesses: Witnesses | None
+) -> Iterator[Message]:
     """Make the round's messages. The weights are packed once: they are the same for all."""
     weights: ArrayRecord | None = None
     asked = set(coordinator.asked_sites())
@@ -217,6 +269,8 @@ def _requests(coordinator: Coordinator, nodes: Nodes) -> Iterator[Message]:
         if site_id not in asked:
             continue
         request = coordinator.request(site_id)
+        if witnesses is not None:
+            request = witnesses.ask(site_id, request)
         if weights is None:
             weights = encode_weights(request.arrays)
         yield Message(

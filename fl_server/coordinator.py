@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from consent.attestation_check import Seen
+from consent.note import TreeHead
 from core_model.checkpoint import load_checkpoint, save_checkpoint
 from core_model.privacy.sent import sent_back
 from core_model.protocol.messages import (
@@ -41,18 +42,17 @@ class Coordinator:
     """
 
     def __init__(
-        self, config: FederationConfig, suspended: Callable[[], Collection[str]] | None = None
+        self,
+        config: FederationConfig,
+        suspended: Callable[[], Collection[str]] | None = None,
+        cosigned: Callable[[str], TreeHead | None] = lambda _: None,
     ) -> None:
-        """Open a run.
-
-        Args:
-            config: The federation.
-            suspended: Tells which sites are suspended now; if not given, those of ``config``.
-        """
+        """Open a run; ``suspended`` tells which sites are now, ``cosigned`` a site's last head."""
         self.config = config
         self._sites = {s.site_id: s for s in config.sites}
         at_start = frozenset(s.site_id for s in config.sites if s.suspended)
         self._suspended = suspended or (lambda: at_start)
+        self._cosigned = cosigned
         state = load_state(config.output, config.run_id)
         path = config.initial if state.round == 0 else _checkpoint(config, state.round)
         self.arrays, self._manifest = load_checkpoint(path)
@@ -115,9 +115,7 @@ class Coordinator:
     def request(self, site_id: str) -> RoundRequest:
         """Return what to ask one site."""
         stage, before = self._locate()
-        names = [p.name for p in self.schema.parameters]
-        arrays = {name: self.arrays[name] for name in names}
-        seen, secure = self._state.seen(site_id), stage.secure_sum
+        seen, secure, head = self.seen(site_id), stage.secure_sum, self.last_head(site_id)
         plan = RoundPlan(
             run_id=self.config.run_id,
             round=self.round,
@@ -132,7 +130,7 @@ class Coordinator:
             # In a secure sum counts of frames stay inside it, and no attestation tells them.
             weighting=self.config.weighting if secure is None else Weighting.SITE,
             min_subjects=self.config.min_subjects,
-            tree_size=seen.tree_head.size if seen else 0,
+            tree_size=head.size if head else 0,
             previous=(seen.digest or None) if seen else None,
             privacy=stage.privacy,
             ledger_size=seen.ledger.size if seen and seen.ledger else 0,
@@ -142,7 +140,7 @@ class Coordinator:
             secure=secure and secure.terms(stage.aggregation, stage.max_update_norm),
         )
         self.book.plan = plan_digest(plan)
-        return RoundRequest(plan, arrays)
+        return RoundRequest(plan, self._shared())
 
     def answer(self, site_id: str, update: SiteUpdate) -> None:
         """Admit an update and fold it in, or write down why not."""
@@ -169,9 +167,9 @@ class Coordinator:
         # Each site vouches for so many people and no more is known of any: counts are data too.
         book = self.book
         num, people = len(book.admitted), len(book.admitted) * self.config.min_subjects
-        has_quorum = num >= self.config.quorum and people >= self.config.quorum_subjects
         lost = self._sum if isinstance(self._sum, RefusalCode) else None
-        has_quorum = has_quorum and lost is None
+        has_people = people >= self.config.quorum_subjects
+        has_quorum = num >= self.config.quorum and has_people and lost is None
         if has_quorum:
             self.arrays = self.arrays | self._advance()
         summary = RoundSummary(
@@ -190,7 +188,7 @@ class Coordinator:
             weights=tuple(p.name for p in self.update_schema.parameters),
             bytes_received=dict(sorted(book.received.items())),
             model_in=self._model_in,
-            model_out=digest({p.name: self.arrays[p.name] for p in self.schema.parameters}),
+            model_out=digest(self._shared()),
             seconds=book.seconds,
         )
         self._save(summary)
@@ -206,9 +204,7 @@ class Coordinator:
             self._aggregator = make_aggregator(
                 self.stage.aggregation, self.update_schema, self.config.action_units, self.arrays
             )
-            self._model_in: str = digest(
-                {p.name: self.arrays[p.name] for p in self.schema.parameters}
-            )
+            self._model_in: str = digest(self._shared())
 
     def site(self, site_id: str) -> EnrolledSite:
         """Return a site whose update may be looked at now.
@@ -229,23 +225,30 @@ class Coordinator:
         """Return what was seen of a site last."""
         return self._state.seen(site_id)
 
+    def last_head(self, site_id: str) -> TreeHead | None:
+        """Return the newest head of a site's consent log that was seen, in whatever run."""
+        seen = self.seen(site_id)
+        heads = (seen.tree_head if seen else None, self._cosigned(site_id))
+        return max(filter(None, heads), key=lambda h: h.size, default=None)
+
     def _admit(self, site_id: str, update: SiteUpdate) -> None:
         site = self.site(site_id)
         plan = self.request(site_id).plan
-        demands, seen = self.config.demands, self._state.seen(site_id)
+        demands, seen, head = self.config.demands, self.seen(site_id), self.last_head(site_id)
         attestation, now_seen = admit(
-            update, plan, site, self.update_schema, demands, seen, self.arrays
+            update, plan, site, self.update_schema, demands, seen, self.arrays, head
         )
         if attestation.update in self._admitted_before():
-            raise UpdateRefusedError(
-                RefusalCode.REPLAYED, "these very weights were admitted before"
-            )
+            raise UpdateRefusedError(RefusalCode.REPLAYED, "these weights were admitted before")
         weight, row_weights = weights_of(site, attestation, self.config.weighting)
         try:
             self._aggregator.fold(update.arrays, weight, row_weights)
         except ValueError as e:
             raise UpdateRefusedError(RefusalCode.WRONG_WEIGHTS, str(e)) from e
         self.book.admit(site_id, now_seen, attestation.update, update.attestation)
+
+    def _shared(self) -> Arrays:
+        return {p.name: self.arrays[p.name] for p in self.schema.parameters}
 
     def _admitted_before(self) -> set[str]:
         return {u for s in self._state.summaries for u in s.updates.values()}

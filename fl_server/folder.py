@@ -7,7 +7,8 @@
     initial.safetensors and rounds/    the model, as federation.toml says
     keys/              ca.key, server.key, round-log.key: mode 600
     ca.pem, server.pem the certificates that sites check
-    round-log/         the signed log of rounds
+    round-log/         the signed log of rounds, and what sites cosigned of it
+    witness/           the heads of sites' consent logs that the server cosigned last
     run/               Flower's files, made anew where they are missing
     logs/              what the programs say
 
@@ -64,6 +65,11 @@ class ServerFolder:
     def round_log(self) -> Path:
         """The log of rounds."""
         return self.root / "round-log"
+
+    @property
+    def witness(self) -> Path:
+        """What the server remembers of consent logs."""
+        return self.root / "witness"
 
     @property
     def run(self) -> Path:

@@ -12,6 +12,7 @@ EXPLAINED = {
     "POLICY_DENIED": "the rules that the site goes by do not allow its declared use",
     "LEDGER_UNSOUND": "the site's privacy ledger is damaged, or older than what was told before",
     "BUDGET_SPENT": "too few people at the site have enough of their privacy budget left",
+    "SERVER_LOG_UNSOUND": "the site says that this server's log of rounds was cut or rewritten",
     "SITE_BUSY": "another round is running at the site",
     "NOT_NOW": "outside the site's hours, or beyond its time or traffic of the day",
     "ROSTER_REFUSED": "the site does not add up with these sites, or not with so few",

@@ -69,7 +69,7 @@ class RoundLog:
     """
 
     def __init__(self, folder: Path, key: SigningKey) -> None:
-        self._folder, self._key = folder, key
+        self.folder, self._key = folder, key
         self._entries: list[RoundEntry] = []
         folder.mkdir(parents=True, exist_ok=True)
         found = (folder / ENTRIES).read_bytes() if (folder / ENTRIES).exists() else b""
@@ -78,16 +78,28 @@ class RoundLog:
         elif len(_lines(found)) > 1:  # one can be of a first append that was interrupted
             raise RoundLogError(f"{folder / HEAD} is missing; bring it back from a backup")
         self._edge = merkle.Frontier()
+        self._leaves: list[bytes] = []
         for entry in self._entries:
-            self._edge.add(merkle.leaf_hash(entry.line()))
+            self._add(entry.line())
         kept = b"".join(entry.line() + b"\n" for entry in self._entries)
         if found != kept:
-            _write_whole(folder / ENTRIES, kept)
+            write_whole(folder / ENTRIES, kept)
 
     @property
     def entries(self) -> Sequence[RoundEntry]:
         """All that is logged."""
         return tuple(self._entries)
+
+    @property
+    def leaves(self) -> tuple[bytes, ...]:
+        """The hashes of all entries, from which anyone can recompute every head."""
+        return tuple(self._leaves)
+
+    @property
+    def tree_head(self) -> str:
+        """The signed head, also of a log that has no entry yet."""
+        head = TreeHead(self._key.name, self._edge.size, self._edge.root())
+        return sign_tree_head(head, self._key)
 
     def catch_up(
         self, run_id: str, summaries: Sequence[RoundSummary], branch: BranchPoint | None = None
@@ -111,7 +123,7 @@ class RoundLog:
         if told != now[: len(told)]:
             number = next((i for i, e in enumerate(told) if e not in now), len(now)) + common + 1
             raise RoundLogError(
-                f"{self._folder}: round {number} of {run_id} was logged, and the run's folder "
+                f"{self.folder}: round {number} of {run_id} was logged, and the run's folder "
                 "tells otherwise: was it restored from a backup? Bring back the newer copy, or go "
                 "on under another run_id from the checkpoint of a round that both have"
             )
@@ -120,14 +132,17 @@ class RoundLog:
 
     def _append(self, entry: RoundEntry) -> None:
         line = entry.line()
-        with (self._folder / ENTRIES).open("ab") as f:
+        with (self.folder / ENTRIES).open("ab") as f:
             f.write(line + b"\n")
             f.flush()
             os.fsync(f.fileno())
-        self._edge.add(merkle.leaf_hash(line))
-        head = TreeHead(self._key.name, self._edge.size, self._edge.root())
-        _write_whole(self._folder / HEAD, sign_tree_head(head, self._key).encode())
+        self._add(line)
+        write_whole(self.folder / HEAD, self.tree_head.encode())
         self._entries.append(entry)
+
+    def _add(self, line: bytes) -> None:
+        self._leaves.append(merkle.leaf_hash(line))
+        self._edge.add(self._leaves[-1])
 
 
 def entry_of(run_id: str, summary: RoundSummary) -> RoundEntry:
@@ -243,7 +258,8 @@ def _lines(data: bytes) -> list[bytes]:
     return data.split(b"\n")[:-1]
 
 
-def _write_whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, and see it on the disk."""
     draft = path.with_name(f"{path.name}.draft")
     with draft.open("wb") as f:
         f.write(data)

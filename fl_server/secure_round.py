@@ -149,7 +149,9 @@ class _Round:
             raise UpdateRefusedError(RefusalCode.WRONG_LABELS, "other AUs than in its keys")
         demands, seen = coordinator.config.demands, coordinator.seen(site_id)
         digest = vector_digest(update.vector)
-        attestation, now_seen = check_statement(update, digest, plan, site, demands, seen)
+        attestation, now_seen = check_statement(
+            update, digest, plan, site, demands, seen, coordinator.last_head(site_id)
+        )
         sums.fold(site_id, update.vector)
         coordinator.book.admit(site_id, now_seen, attestation.update, update.attestation)
 

@@ -67,11 +67,25 @@ class RoundPlan(Settings):
 
 
 @dataclass(frozen=True)
+class Witnessing:
+    """Each side watches the other's log: the server's of rounds, and the site's of consent.
+
+    The hashes of all entries come along, 32 bytes a round, and not a proof from one head: so growth
+    shows from whatever head a site remembers, and no message can be lost that would matter.
+    """
+
+    tree_head: str  # signed note of the server's log
+    leaves: tuple[bytes, ...]  # hashes of its entries
+    cosignature: str = ""  # by the server: a line for the site's head of ``plan.tree_size`` entries
+
+
+@dataclass(frozen=True)
 class RoundRequest:
     """A plan and the shared weights to start from."""
 
     plan: RoundPlan
     arrays: Arrays
+    witnessing: Witnessing | None = None  # None: in a simulation
 
 
 @dataclass(frozen=True)
@@ -86,6 +100,7 @@ class SiteUpdate:
     arrays: Arrays
     attestation: bytes  # DSSE envelope
     labelled_aus: tuple[int, ...] = ()
+    cosignature: str = ""  # a line for the server's head that came with the request
 
 
 class RefusalCode(enum.IntEnum):
@@ -101,6 +116,7 @@ class RefusalCode(enum.IntEnum):
     POLICY_DENIED = 207  # the site's rules do not allow the use, or none is declared
     LEDGER_UNSOUND = 208  # the privacy ledger is damaged, or older than what was told before
     BUDGET_SPENT = 209  # too few people have enough of their privacy budget left
+    SERVER_LOG_UNSOUND = 210  # the server's log of rounds was cut, rewritten or not shown
     SITE_BUSY = 220  # a round is running there; ask again later
     NOT_NOW = 221  # outside the site's hours, or beyond its time or traffic of the day
     ROSTER_REFUSED = 222  # who is to add up together is not what the site allows

@@ -21,7 +21,13 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from core_model.protocol.messages import RefusalCode, RoundPlan, RoundRequest, SiteUpdate
+from core_model.protocol.messages import (
+    RefusalCode,
+    RoundPlan,
+    RoundRequest,
+    SiteUpdate,
+    Witnessing,
+)
 from core_model.schema import Arrays
 
 RAW_FLOAT32 = "omote.float32.le"
@@ -35,7 +41,11 @@ MAX_TEXT = 200
 MAX_PLAN = 100_000
 MAX_AUS = 100
 MAX_ATTESTATION_BYTES = 1_000_000
-FIELDS = {"site-id", "attestation", "labelled-aus"}
+MAX_NOTE = 20_000  # characters of a signed tree head
+MAX_LINE = 500  # of one signature on it
+MAX_LEAVES = 1_000_000  # rounds in the server's log
+WITNESSING = "witnessing"
+FIELDS = {"site-id", "attestation", "labelled-aus", "cosignature"}
 
 
 class RecordError(ValueError):
@@ -73,7 +83,16 @@ def encode_request(request: RoundRequest, weights: ArrayRecord | None = None) ->
     """
     plan = ConfigRecord({"json": request.plan.model_dump_json()})
     arrays = encode_weights(request.arrays) if weights is None else weights
-    return RecordDict({"arrays": arrays, "plan": plan})
+    content = RecordDict({"arrays": arrays, "plan": plan})
+    if (told := request.witnessing) is not None:
+        content[WITNESSING] = ConfigRecord(
+            {
+                "tree-head": told.tree_head,
+                "leaves": b"".join(told.leaves),
+                "cosignature": told.cosignature,
+            }
+        )
+    return content
 
 
 def decode_request(content: RecordDict, max_bytes: int = MAX_WEIGHT_BYTES) -> RoundRequest:
@@ -82,14 +101,29 @@ def decode_request(content: RecordDict, max_bytes: int = MAX_WEIGHT_BYTES) -> Ro
     Raises:
         RecordError: It is not a request, or the plan is not valid.
     """
-    expect("request", content, {"arrays", "plan"})
+    expect("request", content, {"arrays", "plan"} | ({WITNESSING} & content.keys()))
     fields = fields_of(content, "plan", {"json"})
     try:
         plan = RoundPlan.model_validate_json(text_of(fields, "json", MAX_PLAN))
     except ValidationError as e:
         raise RecordError("not a round plan of this version") from e
     views = _unpack(content, max_bytes)
-    return RoundRequest(plan, {name: view.copy() for name, view in views.items()})
+    arrays = {name: view.copy() for name, view in views.items()}
+    return RoundRequest(plan, arrays, _witnessing(content))
+
+
+def _witnessing(content: RecordDict) -> Witnessing | None:
+    if WITNESSING not in content:
+        return None
+    fields = fields_of(content, WITNESSING, {"tree-head", "leaves", "cosignature"})
+    raw = fields["leaves"]
+    if not isinstance(raw, bytes) or len(raw) % 32 or len(raw) > 32 * MAX_LEAVES:
+        raise RecordError(f"leaves: expected at most {MAX_LEAVES} hashes of 32 bytes")
+    return Witnessing(
+        tree_head=text_of(fields, "tree-head", MAX_NOTE),
+        leaves=tuple(raw[at : at + 32] for at in range(0, len(raw), 32)),
+        cosignature=line_of(fields),
+    )
 
 
 def encode_update(update: SiteUpdate) -> RecordDict:
@@ -102,6 +136,7 @@ def encode_update(update: SiteUpdate) -> RecordDict:
                     "site-id": update.site_id,
                     "attestation": update.attestation,
                     "labelled-aus": list(update.labelled_aus),
+                    "cosignature": update.cosignature,
                 }
             ),
         }
@@ -148,6 +183,7 @@ def decode_reply(
         arrays=_unpack(content, max_bytes),
         attestation=attestation,
         labelled_aus=ints_of(fields, "labelled-aus"),
+        cosignature=line_of(fields),
     )
 
 
@@ -212,6 +248,11 @@ def text_of(fields: Mapping[str, Any], key: str, most: int = MAX_TEXT) -> str:
     if not isinstance(value, str) or not 0 < len(value) <= most:
         raise RecordError(f"{key}: expected a text of 1 to {most} characters")
     return value
+
+
+def line_of(fields: Mapping[str, Any]) -> str:
+    """Return the signature line of a witness; empty if it gives none."""
+    return "" if fields["cosignature"] == "" else text_of(fields, "cosignature", MAX_LINE)
 
 
 def ints_of(fields: Mapping[str, Any], key: str) -> tuple[int, ...]:

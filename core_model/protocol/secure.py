@@ -58,6 +58,7 @@ class MaskedUpdate:
     vector: NDArray[np.uint32]
     attestation: bytes  # DSSE envelope
     labelled_aus: tuple[int, ...] = ()
+    cosignature: str = ""  # a line for the server's head that came with the request
 
 
 class UnmaskRequest(Settings):

@@ -19,6 +19,7 @@ from core_model.protocol.messages import RefusalCode, RoundRequest
 from core_model.protocol.records import (
     MAX_ATTESTATION_BYTES,
     MAX_WEIGHT_BYTES,
+    WITNESSING,
     RecordError,
     decode_refusal,
     decode_request,
@@ -26,6 +27,7 @@ from core_model.protocol.records import (
     expect,
     fields_of,
     ints_of,
+    line_of,
     text_of,
 )
 from core_model.protocol.secure import (
@@ -54,7 +56,7 @@ _REPLIES: dict[str, type[Settings]] = {
     "secure-sealed-shares": SealedShares,
     "secure-unmasking": Unmasking,
 }
-_MASKED = {"site-id", "attestation", "labelled-aus"}
+_MASKED = {"site-id", "attestation", "labelled-aus", "cosignature"}
 _Shares = RootModel[dict[str, str]]
 Kind = TypeVar("Kind")
 
@@ -80,9 +82,10 @@ def decode_any_request(content: RecordDict) -> RoundRequest | SecureRequest:
         RecordError: It is neither, or not valid.
     """
     if SHARES in content:
-        expect("request", content, {"arrays", "plan", SHARES})
+        names = {"arrays", "plan"} | ({WITNESSING} & content.keys())
+        expect("request", content, names | {SHARES})
         shares = _parse(content, SHARES, _Shares).root
-        plain = RecordDict({name: content[name] for name in ("arrays", "plan")})
+        plain = RecordDict({name: content[name] for name in sorted(names)})
         return MaskedRequest(decode_request(plain), shares)
     for name, kind in _REQUESTS.items():
         if name in content:
@@ -101,6 +104,7 @@ def encode_secure_reply(reply: SecureReply) -> RecordDict:
                 "site-id": reply.site_id,
                 "attestation": reply.attestation,
                 "labelled-aus": list(reply.labelled_aus),
+                "cosignature": reply.cosignature,
             }
         )
         array = Array("uint32", reply.vector.shape, RAW_UINT32, raw)
@@ -139,6 +143,7 @@ def _masked(content: RecordDict, max_bytes: int) -> MaskedUpdate:
         vector=_vector(content, max_bytes),
         attestation=attestation,
         labelled_aus=ints_of(fields, "labelled-aus"),
+        cosignature=line_of(fields),
     )
 
 

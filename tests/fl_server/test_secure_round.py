@@ -65,7 +65,7 @@ def test_secure_rounds_end_at_the_model_of_plain_ones_and_say_nothing_more(tmp_p
 
     # What crossed the wire: no metrics, no count, and masked vectors that look uniform.
     fields = {f for c in grid.crossings for f in c.fields}
-    assert fields == {"site-id", "json", "attestation", "labelled-aus"}
+    assert fields == {"site-id", "json", "attestation", "labelled-aus", "cosignature"}
     replies = [decode_secure_reply(read_records(c.raw)) for c in grid.crossings[3:]]
     masked = [r for r in replies if isinstance(r, MaskedUpdate)]
     assert len(masked) == 6

@@ -26,6 +26,7 @@ from tests.fl_client.test_private_round import (
     private_federation,
     simulated,
 )
+from tests.integration.test_wall import FIELDS
 
 
 def in_simulation(request, site):
@@ -47,7 +48,7 @@ def test_only_what_trains_crosses_and_epsilon_adds_up(tmp_path) -> None:
     assert {frozenset(c.arrays) for c in updates} == {frozenset(trained)}
     assert "encoder.blocks.0.attn.qkv.weight" not in trained
     assert "encoder.blocks.0.norm1.weight" in trained
-    assert all(set(c.fields) == {"site-id", "attestation", "labelled-aus"} for c in updates)
+    assert all(set(c.fields) == FIELDS for c in updates)
     state = json.loads((config.output / "run.json").read_text())
     want = epsilon_text(rdp_epsilon([Spend(Kind(3.0, 0.5), 6)], 1e-5))
     assert {s["epsilon_total"] for s in state["sites"].values()} == {want}

@@ -20,7 +20,10 @@ from flwr.supercore.primitives.asymmetric import public_key_to_bytes
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from typer.testing import CliRunner
 
+from consent.cosignature import open_cosigned, witness_key
+from consent.keys import VerifierKey
 from consent.model import Purpose
+from consent.registry import Registry
 from core_model.protocol.enrolment import Invitation, read_json
 from core_model.protocol.messages import RefusalCode
 from core_model.protocol.records import decode_request, encode_site_id, encode_update
@@ -50,6 +53,7 @@ from tests.integration.server_folder import (
 HONEST = ("site-a", "site-b", "site-c")
 ROUNDS = 5
 MAX_NORM = 3.0
+NOW = datetime.now(UTC)
 run = CliRunner()
 torch_at_once = threading.Lock()
 
@@ -168,6 +172,7 @@ def test_five_rounds_with_real_sites_and_every_cheat(tmp_path) -> None:
         assert process.wait(timeout=600) == 0, told(server)
         assert {s: r.faults for s, r in rogues.items()} == {s: [] for s in CHEATS}
     check_rounds(server, config)
+    each_side_cosigned_the_other(server, config, sites)
     nothing_of_an_update_is_on_the_disk(server, cheats["site-replays"].sent[0])
 
 
@@ -203,6 +208,24 @@ def check_rounds(server, config):
     )
     attestations = sum(len(s.admitted) for s in summaries)
     assert f"Right: 5 rounds signed by pilot/round-log, {attestations} attest" in verified.output
+
+
+def each_side_cosigned_the_other(server, config, sites):
+    """What an auditor sees: heads of the server by all sites that answered, and the other way."""
+    signs = VerifierKey.parse(
+        read_json(sites["site-a"].folder / "invitation.json", Invitation).server_key
+    )
+    keys = {s.site_id: witness_key(VerifierKey.parse(s.key)) for s in config.sites}
+    note = (server.round_log / "heads" / f"{ROUNDS - 1:08d}.note").read_text()
+    head, times = open_cosigned(note, [signs], keys.values())
+    assert head.size == ROUNDS - 1
+    assert {keys[s] for s in HONEST} <= times.keys()
+    for site in config.sites:
+        if site.site_id in HONEST:
+            registry = Registry.open(sites[site.site_id].folder / "consent", lambda: NOW)
+            note = registry.journal.replay.log.cosigned_snapshot().tree_head
+            log_key, witness = VerifierKey.parse(site.log_key), witness_key(signs)
+            assert open_cosigned(note, [log_key], [witness])[1].keys() == {witness}
 
 
 def strangers_get_nowhere(server, config):

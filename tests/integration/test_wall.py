@@ -21,7 +21,7 @@ ENCODER_WEIGHTS = {
                                                "mlp.fc2") for kind in ("weight", "bias")),
 }  # fmt: skip
 HEAD = {"au_head.weight", "au_head.bias"}
-FIELDS = {"site-id", "attestation", "labelled-aus"}
+FIELDS = {"site-id", "attestation", "labelled-aus", "cosignature"}
 
 
 def test_exactly_these_names_leave_a_site(tmp_path) -> None:

@@ -11,6 +11,7 @@ from core_model.protocol.messages import (
     RoundRequest,
     SiteUpdate,
     Weighting,
+    Witnessing,
     digest,
 )
 from core_model.protocol.records import (
@@ -43,19 +44,23 @@ def test_request_round_trip(training) -> None:
         model_in=digest(ARRAYS), encoder=encoder_config("micro"), action_units=(1, 2),
         training=training, weighting=Weighting.FRAMES, tree_size=9,
     )  # fmt: skip
-    got = decode_request(over_the_wire(encode_request(RoundRequest(plan, ARRAYS))))
-    assert got.plan == plan
+    witnessing = Witnessing("a signed head\n", (b"h" * 32, b"k" * 32), "a line\n")
+    request = RoundRequest(plan, ARRAYS, witnessing)
+    got = decode_request(over_the_wire(encode_request(request)))
+    assert (got.plan, got.witnessing) == (plan, witnessing)
+    alone = decode_request(over_the_wire(encode_request(RoundRequest(plan, ARRAYS))))
+    assert alone.witnessing is None
     assert digest(got.arrays) == digest(ARRAYS) == plan.model_in
     assert plan.span == (0.0, 0.5)
 
 
 def test_update_round_trip() -> None:
-    update = SiteUpdate("site-a", ARRAYS, b"\0\xffenvelope", (1, 12))
+    update = SiteUpdate("site-a", ARRAYS, b"\0\xffenvelope", (1, 12), "a line\n")
     got = decode_reply(over_the_wire(encode_update(update)))
     assert isinstance(got, SiteUpdate)
     assert digest(got.arrays) == digest(ARRAYS)
-    assert (got.site_id, got.attestation, got.labelled_aus) == (
-        "site-a", b"\0\xffenvelope", (1, 12),
+    assert (got.site_id, got.attestation, got.labelled_aus, got.cosignature) == (
+        "site-a", b"\0\xffenvelope", (1, 12), "a line\n",
     )  # fmt: skip
     bare = SiteUpdate("site-a", ARRAYS, b"x")
     assert decode_reply(over_the_wire(encode_update(bare))).labelled_aus == ()
