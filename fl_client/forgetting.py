@@ -32,8 +32,10 @@ def forget_withdrawn(site: Site) -> int:
     """
     forgotten = forget_crops(site)
     states = [
-        LocalState(site.config.state, path.parent.name, PURPOSE.value)
-        for path in sorted(site.config.state.glob(f"*/{PURPOSE.value}.safetensors"))
+        LocalState(site.config.state, run_id, PURPOSE.value)
+        for run_id in sorted(
+            {p.parent.name for p in site.config.state.glob(f"*/{PURPOSE.value}.*safetensors")}
+        )
     ]
     kept = {subject for state in states for subject in state.subjects()}
     allowed = site.gate.rule(kept, PURPOSE).allowed if kept else frozenset()

@@ -112,7 +112,7 @@ def attested_round(
     selection = select(site.recordings, site.gate, plan, min_subjects, account.affordable)
     account.open_pool(selection.people())
     site.registry.append([_started(plan)], Role.OPERATOR)
-    state = LocalState(site.config.state, plan.run_id, state_name(plan))
+    state = LocalState(site.config.state, plan.run_id, state_name(plan), plan.round)
 
     # (3) Train, and keep of the shared weights only what may leave.
     labelled = trained_aus(plan, site.config)
