@@ -69,7 +69,7 @@ def test_a_silent_site_is_in_the_sum_only_if_its_update_came(tmp_path) -> None:
     plain = run_in_clear(config, tmp_path)
     begun = load_checkpoint(server.root / "initial.safetensors")[0]
     assert furthest(plain, begun) > 1e-3
-    # Float32 of both means, the fixed-point code, and what a step of AdamW makes of them in round 2.
+    # Float32 of both means, the fixed-point code, and what AdamW makes of them in round 2.
     assert furthest(plain, ended.arrays) < 1e-5
 
 
