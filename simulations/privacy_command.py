@@ -33,7 +33,7 @@ def privacy(
 
     A detector is trained on public people, with and without IAT; then sites fine-tune it under a
     promise about each of their people. Varied: which weights train, people a site, sites. Writes
-    curve.md, curve.svg and curve.json. Every cell is kept as soon as it is measured: interrupt it
+    curve.md, curve.json and plots. Every cell is kept as soon as it is measured: interrupt it
     with Ctrl-C, and the same command goes on.
     """
     from simulations.privacy_cell import Effort  # torch takes a second: not for --help
@@ -66,4 +66,5 @@ def privacy(
     machine = f"{platform.machine()}, {processors} processors"
     table = write_curve(results, command, machine, out)
     typer.echo(f"Table: {table.resolve()}")
-    typer.echo(f"Plot:  {(out / 'curve.svg').resolve()}")
+    for plot in sorted(out.glob("curve-*.svg")):
+        typer.echo(f"Plot:  {plot.resolve()}")

@@ -9,38 +9,28 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 from core_model.privacy.plan import Scope
 from simulations.faces.site import drawing_pool, make_face_site
 from simulations.faces.spec import LOOKS, FaceSiteSpec
-from simulations.privacy_cell import AUS, Cell, CellResult, Effort, measure_cell, train_public
+from simulations.privacy_cell import Cell, CellResult, Effort, measure_cell
+from simulations.privacy_public import AUS, Faces, train_public
 
 EPSILONS = (1.0, 2.0, 4.0, 8.0, math.inf)
-SCOPES: tuple[Scope, ...] = ("head", "norms", "last_k", "full")
+SCOPES: tuple[Scope, ...] = ("head", "norms", "lora", "last_k", "full")
 PEOPLE, SITES = (16, 32, 64, 128), (1, 2, 4, 8)
-MIDDLE_SCOPE: Scope = "norms"
-MIDDLE_PEOPLE, MIDDLE_SITES, MIDDLE_EPSILON = 64, 4, 8.0
+MIDDLE_SCOPE: Scope = "head"
+MIDDLE_PEOPLE, MIDDLE_SITES = 64, 4
 Progress = Callable[[str, int, int], None]
-
-
-@dataclass(frozen=True)
-class Faces:
-    """Listings of everybody."""
-
-    public: Path
-    validation: Path
-    sites: tuple[Path, ...]
-    new_people: tuple[Path, ...]
 
 
 def cells_of(grid: str, seeds: Sequence[int]) -> list[Cell]:
     """Return the cells of a grid.
 
-    ``full`` is every combination. ``cross`` varies epsilon with each other setting, the rest in the
-    middle. ``tiny`` proves that it runs.
+    ``full`` is every combination. ``cross`` varies epsilon, and with it one other setting at a
+    time, the rest in the middle. ``tiny`` proves that it runs.
 
     Raises:
         ValueError: There is no such grid.
@@ -65,8 +55,7 @@ def run_curve(
     folder = out / "cells"
     folder.mkdir(parents=True, exist_ok=True)
     _check_effort(out, effort)
-    most_people, most_sites = max(c.people for c in cells), max(c.sites for c in cells)
-    faces = make_faces(most_people, most_sites, cache, workers, progress)
+    faces = make_faces(people_of_sites(cells), cache, workers, progress)
     waiting = [c for c in cells if not _path(folder, c).exists()]
     # Ctrl-C ends the workers without a word; what they have finished is on disk.
     with ProcessPoolExecutor(
@@ -77,8 +66,7 @@ def run_curve(
         progress("cells", len(cells) - len(waiting), len(cells))
         jobs = {
             pool.submit(
-                measure_cell, c, effort, _public(out, c.has_iat), faces.sites, faces.validation,
-                faces.new_people,
+                measure_cell, c, effort, _public(out, c.has_iat), faces
             ): c
             for c in waiting
         }  # fmt: skip
@@ -88,20 +76,33 @@ def run_curve(
     return [CellResult.model_validate_json(_path(folder, c).read_text()) for c in cells]
 
 
-def make_faces(people: int, sites: int, cache: Path, workers: int, progress: Progress) -> Faces:
-    """Draw public, private and new people, all different; or take them from ``cache``."""
+def people_of_sites(cells: Sequence[Cell]) -> list[int]:
+    """Return how many people each site must have for all cells."""
+    most = max(c.sites for c in cells)
+    return [max(c.people for c in cells if c.sites > k) for k in range(most)]
+
+
+def make_faces(people: Sequence[int], cache: Path, workers: int, progress: Progress) -> Faces:
+    """Draw public, private and new people, all different; or take them from ``cache``.
+
+    Args:
+        people: At each site.
+        cache: Folder for all generated faces.
+        workers: Processes that draw.
+        progress: Is told how far it is.
+    """
     rooms = [look for look in LOOKS if look != "lab"]
-    small = people < min(PEOPLE)
-    num_public, num_choosing = (8, 4) if small else (64, 16)
+    small = max(people) < min(PEOPLE)
+    num_public, num_choosing = (8, 4) if small else (64, 24)
     groups = [("curve-public", "lab", num_public), ("curve-choice", "lab", num_choosing)]
-    groups += [(f"curve-site-{k}", rooms[k % len(rooms)], people) for k in range(sites)]
-    groups += [(f"curve-new-{look}", look, 2 if small else 8) for look in rooms]
+    groups += [(f"curve-site-{k}", rooms[k % len(rooms)], n) for k, n in enumerate(people)]
+    groups += [(f"curve-new-{look}", look, 2 if small else 16) for look in rooms]
     made: dict[str, Path] = {}
     with drawing_pool(workers) as pool:
         for number, (name, look, size) in enumerate(groups):
             spec = FaceSiteSpec(
                 name=name, seed=0, first_person=1000 * number, num_people=size,
-                recordings_per_person=2, frames_per_recording=6 if small else 16, image_size=64,
+                recordings_per_person=2, frames_per_recording=6 if small else 8, image_size=64,
                 labelled_aus=AUS, shortcut_strength=2.0, recording_variation=0.6, look=LOOKS[look],
             )  # fmt: skip
             made[name] = make_face_site(spec, cache, pool=pool)
@@ -109,15 +110,16 @@ def make_faces(people: int, sites: int, cache: Path, workers: int, progress: Pro
     return Faces(
         public=made["curve-public"] / "recordings.csv",
         validation=made["curve-choice"] / "recordings.csv",
-        sites=tuple(made[f"curve-site-{k}"] / "recordings.csv" for k in range(sites)),
+        sites=tuple(made[f"curve-site-{k}"] / "recordings.csv" for k in range(len(people))),
         new_people=tuple(made[f"curve-new-{look}"] / "truth.csv" for look in rooms),
     )
 
 
 def _cross() -> Iterator[Cell]:
     for epsilon in EPSILONS:
-        for scope, has_iat in itertools.product(SCOPES, (True, False)):
-            yield _cell(epsilon, scope, has_iat, MIDDLE_PEOPLE, MIDDLE_SITES)
+        for scope in SCOPES:
+            yield _cell(epsilon, scope, True, MIDDLE_PEOPLE, MIDDLE_SITES)
+        yield _cell(epsilon, MIDDLE_SCOPE, False, MIDDLE_PEOPLE, MIDDLE_SITES)
         for people in PEOPLE:
             yield _cell(epsilon, MIDDLE_SCOPE, True, people, MIDDLE_SITES)
         for sites in SITES:
@@ -133,7 +135,15 @@ def _public_phase(
     progress: Progress,
 ) -> None:  # fmt: skip
     jobs = [
-        pool.submit(train_public, faces.public, has_iat, effort, _public(out, has_iat), 0)
+        pool.submit(
+            train_public,
+            faces.public,
+            has_iat,
+            effort.pretraining_epochs,
+            effort.public_epochs,
+            _public(out, has_iat),
+            0,
+        )
         for has_iat in kinds
         if not _public(out, has_iat).exists()
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from simulations.privacy_cell import CellResult
+
+_TITLES = {
+    "scope": "which weights train", "iat": "IAT in the public phase", "people": "people a site",
+    "sites": "sites",
+}  # fmt: skip
 
 
 class Line(NamedTuple):
@@ -30,13 +36,15 @@ class Line(NamedTuple):
 
 
 def write_curve(results: Sequence[CellResult], command: str, machine: str, out: Path) -> Path:
-    """Write ``curve.json``, ``curve.md`` and ``curve.svg``; return the table's path."""
+    """Write ``curve.json``, ``curve.md`` and the plots ``curve-*.svg``; return the table's path."""
     out.mkdir(parents=True, exist_ok=True)
     found = [json.loads(r.model_dump_json()) for r in results]
     (out / "curve.json").write_text(json.dumps({"machine": machine, "cells": found}, indent=1))
     path = out / "curve.md"
     path.write_text("\n".join(_table(results, command, machine)), encoding="utf-8")
-    _plot(results).savefig(out / "curve.svg", format="svg", metadata={"Date": None})
+    for setting, lines in _plots(results).items():
+        figure = _plot([r for r in results if _of(r) in lines], setting)
+        figure.savefig(out / f"curve-{setting}.svg", format="svg", metadata={"Date": None})
     return path
 
 
@@ -44,6 +52,7 @@ def _table(results: Sequence[CellResult], command: str, machine: str) -> list[st
     epsilons = sorted({r.cell.epsilon for r in results})
     seeds = sorted({r.cell.seed for r in results})
     public = {r.cell.has_iat: r.f1_public for r in results}
+    always = results[0].f1_always
     before = "; ".join(
         f"{'with' if iat else 'without'} IAT {f1:.3f}" for iat, f1 in sorted(public.items())
     )
@@ -54,7 +63,8 @@ def _table(results: Sequence[CellResult], command: str, machine: str) -> list[st
         "Mean over the seeds; in brackets the lowest and the highest end of the 95 % intervals by",
         "person. Epsilon at delta 1e-5, one person added or removed; inf: clipped without noise.",
         "",
-        f"Before the private phase, after the public one: {before}.",
+        f"Without a federation: the public model {before}; every AU, always, {always:.3f}.",
+        "**Bold**: better than the public model that it started from with every seed.",
         "",
         "| scope | IAT in public | people a site | sites | "
         + " | ".join(f"epsilon {e:g}" for e in epsilons)
@@ -62,7 +72,19 @@ def _table(results: Sequence[CellResult], command: str, machine: str) -> list[st
         "|---|---|---|---|" + "---|" * len(epsilons),
         *(_row(line, results, epsilons) for line in _lines(results)),
         "",
+        *_usefulness(results),
     ]
+
+
+def _usefulness(results: Sequence[CellResult]) -> list[str]:
+    found = useful_from(results)
+    if not found:
+        return []
+    told = [
+        f"epsilon {e:g}: {f'from {people} on' if people else 'at no number tried'}"
+        for e, people in found.items()
+    ]
+    return ["From how many people a site on the private phase is useful: " + "; ".join(told), ""]
 
 
 def _row(line: Line, results: Sequence[CellResult], epsilons: Sequence[float]) -> str:
@@ -76,11 +98,45 @@ def _value(cells: Sequence[CellResult]) -> str:
     if not cells:
         return ""
     mean = np.mean([c.f1 for c in cells])
-    return f"{mean:.3f} ({min(c.low for c in cells):.3f}-{max(c.high for c in cells):.3f})"
+    text = f"{mean:.3f}"
+    if all(c.f1 > c.f1_public for c in cells):
+        text = f"**{text}**"
+    return f"{text} ({min(c.low for c in cells):.3f}-{max(c.high for c in cells):.3f})"
 
 
-def _plot(results: Sequence[CellResult]) -> Figure:
-    figure = Figure((8.0, 4.6), layout="constrained")
+def useful_from(results: Sequence[CellResult]) -> dict[float, int | None]:
+    """Return, by epsilon, from how many people a site on the private phase is useful.
+
+    Among the cells that differ in people alone: the least number from which on every seed beats the
+    public model. None: no number that was tried.
+    """
+    of_people = [r for r in results if _of(r) in _plots(results).get("people", ())]
+    found: dict[float, int | None] = {}
+    for epsilon in sorted({r.cell.epsilon for r in of_people}):
+        found[epsilon] = None
+        for people in sorted({r.cell.people for r in of_people}, reverse=True):
+            cells = [r for r in of_people if (r.cell.epsilon, r.cell.people) == (epsilon, people)]
+            if not cells or any(r.f1 <= r.f1_public for r in cells):
+                break
+            found[epsilon] = people
+    return found
+
+
+def _plots(results: Sequence[CellResult]) -> dict[str, list[Line]]:
+    """Return the lines of each plot: those that differ in one setting from the commonest line."""
+    lines = _lines(results)
+    middle = Line(*(Counter(values).most_common(1)[0][0] for values in zip(*lines, strict=True)))
+    plots = {}
+    for k, setting in enumerate(("scope", "iat", "people", "sites")):
+        rest = [n for n in range(len(middle)) if n != k]
+        own = [line for line in lines if all(line[n] == middle[n] for n in rest)]
+        if len(own) > 1:
+            plots[setting] = own
+    return plots or {"scope": lines}
+
+
+def _plot(results: Sequence[CellResult], setting: str) -> Figure:
+    figure = Figure((7.0, 4.0), layout="constrained")
     axes = figure.add_subplot()
     epsilons = sorted({r.cell.epsilon for r in results})
     for line in _lines(results):
@@ -93,9 +149,11 @@ def _plot(results: Sequence[CellResult]) -> Figure:
     for has_iat, f1 in sorted({r.cell.has_iat: r.f1_public for r in results}.items()):
         label = f"public phase alone, {'IAT' if has_iat else 'no IAT'}"
         axes.axhline(f1, linestyle="--" if has_iat else ":", color="#8a8f98", label=label)
+    axes.axhline(results[0].f1_always, linestyle="-.", color="#c08a3e", label="every AU, always")
     axes.set_xticks(range(len(epsilons)), [f"{e:g}" if math.isfinite(e) else "∞" for e in epsilons])
     axes.set_xlabel("epsilon of a person, delta 1e-5")
     axes.set_ylabel("macro F1, new people")
+    axes.set_title(f"varied: {_TITLES[setting]}", loc="left", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=7)
     return figure

@@ -47,6 +47,7 @@ def finetune_privately(
     span: tuple[float, float] = (0.0, 1.0),
     optimiser_of: OptimiserOf = make_optimiser,
     proximal: Proximal | None = None,
+    features: Tensor | None = None,
 ) -> None:
     """Train ``model`` in place for ``plan.steps_per_round`` private steps.
 
@@ -62,16 +63,21 @@ def finetune_privately(
         span: Which part of the whole run this call is, from 0 to 1; sets the learning rate.
         optimiser_of: Makes the optimiser from weights, settings and the depth of the encoder.
         proximal: Holds weights to where the round began; None: nothing does.
+        features: What the encoder says of each frame, if it does not train: then no frame goes
+            through it. Shape: (F, D).
 
     Raises:
-        ValueError: ``config`` asks for a reversal that ``plan`` has no head for.
+        ValueError: ``config`` asks for a reversal that ``plan`` has no head for, or there are
+            ``features`` of an encoder that trains.
     """
     _check_head(model, config, plan)
+    if features is not None and (plan.scope != "head" or config.augment):
+        raise ValueError("features stay what they are only in scope head, without augmentation")
     clips = [ClipGroup(trainable(schema_of(model), plan), plan.clip_norm)]
     if plan.identity_head == "inside":
         names = tuple(f"identity_head.{n}" for n, _ in model.identity_head.named_parameters())
         clips.append(ClipGroup(names, plan.clip_norm * plan.identity_clip))
-    loss = FinetuningLoss(model, dataset, config, plan, device, chance.generator())
+    loss = FinetuningLoss(model, dataset, config, plan, device, chance.generator(), features)
     trained = [(n, p) for n, p in model.named_parameters() if any(n in c.names for c in clips)]
     optimiser = optimiser_of(trained, config.optimiser, model.encoder.config.depth)
     _run(
@@ -117,8 +123,10 @@ class FinetuningLoss:
         plan: PrivacyPlan,
         device: torch.device,
         generator: torch.Generator,
+        features: Tensor | None = None,
     ) -> None:
         self._model, self._dataset, self._config = model, dataset, config
+        self._features = features  # of an encoder that does not train
         self._head = plan.identity_head if config.reversal_scale else "none"
         self._slots = identity_slots(dataset.subjects, plan.identity_slots)
         self._device, self._generator = device, generator
@@ -126,9 +134,7 @@ class FinetuningLoss:
 
     def __call__(self, frames: Tensor) -> Tensor:
         """Return the losses. Shape: (N,) -> (N,)."""
-        images, aus, known, identities = (t.to(self._device) for t in self._dataset[frames])
-        images = jitter(images, self._generator) if self._config.augment else images
-        features = self._model.encoder(standardise(images))  # (N, D)
+        features, aus, known, identities = self._examples(frames)
         au = au_losses(self._model.au_head(features), aus, known)
         if self._head == "none":
             return au
@@ -152,6 +158,17 @@ class FinetuningLoss:
             return au + (scales * identity(identity_head(features))[:, None]).squeeze(1)
         self._model.reversal.scale = scales
         return au + identity(identity_head(self._model.reversal(features)))
+
+    def _examples(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return features and labels. Shapes: (N, D), (N, A), (N, A), (N,)."""
+        if self._features is not None:
+            data = self._dataset
+            found = (self._features, data.aus, data.known, data.identities)
+            features, aus, known, identities = (t[frames].to(self._device) for t in found)
+            return features, aus, known, identities
+        images, aus, known, identities = (t.to(self._device) for t in self._dataset[frames])
+        images = jitter(images, self._generator) if self._config.augment else images
+        return self._model.encoder(standardise(images)), aus, known, identities
 
 
 class PretrainingLoss:

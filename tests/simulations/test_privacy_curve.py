@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 from simulations import privacy_curve
 from simulations.cli import app
 from simulations.privacy_cell import Cell, CellResult, Effort, plan_of
-from simulations.privacy_curve import EPSILONS, cells_of, run_curve
-from simulations.privacy_page import write_curve
+from simulations.privacy_curve import EPSILONS, cells_of, people_of_sites, run_curve
+from simulations.privacy_page import useful_from, write_curve
 
 
 def cell(**changes):
@@ -28,13 +28,15 @@ def cell(**changes):
 def test_grids_vary_what_they_say() -> None:
     cross, full = cells_of("cross", [0]), cells_of("full", [0])
     assert set(cross) < set(full)
-    assert len(set(full)) == len(full) == 5 * 4 * 2 * 4 * 4
+    assert len(set(full)) == len(full) == 5 * 5 * 2 * 4 * 4
     assert {c.epsilon for c in cross} == set(EPSILONS)
     assert {c.people for c in cross} == {16, 32, 64, 128}
     assert {c.sites for c in cross} == {1, 2, 4, 8}
     assert {c.has_iat for c in cross} == {True, False}
     assert len(cells_of("tiny", [0, 1])) == 4
-    assert len({c.name for c in cells_of("full", [0, 1])}) == 1280
+    assert len({c.name for c in cells_of("full", [0, 1])}) == 1600
+    assert len(cross) == 5 * (5 + 1 + 3 + 3)  # the middle is in each
+    assert people_of_sites(cross) == [128] * 4 + [64] * 4
 
 
 @pytest.mark.parametrize("people", [16, 128])
@@ -50,16 +52,33 @@ def test_table_and_plot(tmp_path) -> None:
     results = [
         CellResult(
             cell=cell(epsilon=e, scope=scope, seed=seed), noise_multiplier=1.0, sampling_rate=1.0,
-            f1=0.5 + seed / 10, low=0.4, high=0.7, f1_public=0.45,
+            f1=0.5 + seed / 10, low=0.4, high=0.7, f1_public=0.45, f1_always=0.4,
         )
         for e in (1.0, math.inf) for scope in ("head", "full") for seed in (0, 1)
     ]  # fmt: skip
     text = write_curve(results, "omote-sim privacy", "x86_64, 2 processors", tmp_path).read_text()
-    assert text.count("| 0.550 (0.400-0.700) |") == 2
+    assert text.count("| **0.550** (0.400-0.700) |") == 2
     assert "with IAT 0.450" in text
-    assert "<svg" in (tmp_path / "curve.svg").read_text()
+    assert "every AU, always, 0.400" in text
+    assert "<svg" in (tmp_path / "curve-scope.svg").read_text()
     found = json.loads((tmp_path / "curve.json").read_text())["cells"]
     assert found[-1]["cell"]["epsilon"] == "Infinity"
+
+
+def test_from_how_many_people_on_it_is_useful() -> None:
+    """With epsilon 8 from 64 on; with 1 one seed of the largest number is worse than before."""
+    found = {
+        (8.0, 16): (0.5, 0.4), (8.0, 64): (0.5, 0.5), (8.0, 128): (0.6, 0.5),
+        (1.0, 16): (0.5, 0.5), (1.0, 64): (0.5, 0.5), (1.0, 128): (0.5, 0.44),
+    }  # fmt: skip
+    results = [
+        CellResult(
+            cell=cell(epsilon=e, people=people, seed=seed), noise_multiplier=1.0, sampling_rate=1.0,
+            f1=f1, low=0.4, high=0.7, f1_public=0.45, f1_always=0.4,
+        )
+        for (e, people), values in found.items() for seed, f1 in enumerate(values)
+    ]  # fmt: skip
+    assert useful_from(results) == {1.0: None, 8.0: 64}
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import torch
 from core_model.config import PretrainConfig
 from core_model.data.frames import FrameDataset
 from core_model.data.recordings import read_recordings
+from core_model.evaluation.predict import predict
 from core_model.nn.iat import IATModel
 from core_model.nn.mae import MaskedAutoencoder
 from core_model.privacy.chance import Chance, SimulationChance, SystemChance
@@ -56,6 +57,27 @@ def detector(settings):
     model = IATModel(ENCODER, AUS, 6, settings)
     torch.nn.init.normal_(model.au_head.weight, std=0.2)
     return model
+
+
+def test_features_of_a_frozen_encoder_change_nothing(dataset) -> None:
+    """Scope head learns the same from what the encoder said before as from the faces."""
+    settings = config("none", augment=False, drop_path=0.0)
+    heads = []
+    for known in (False, True):
+        model = detector(settings)
+        features = predict(model, dataset, device=CPU)[1]
+        finetune_privately(
+            model, dataset, settings, plan(scope="head"), device=CPU, chance=SimulationChance(0),
+            charge=lambda _: None, features=torch.from_numpy(features) if known else None,
+        )  # fmt: skip
+        heads.append(model.au_head.weight.detach())
+    torch.testing.assert_close(heads[0], heads[1], rtol=1e-4, atol=1e-6)
+    assert not torch.equal(heads[0], detector(settings).au_head.weight)
+    with pytest.raises(ValueError, match="only in scope head"):
+        finetune_privately(
+            detector(settings), dataset, settings, plan(), device=CPU, chance=SimulationChance(0),
+            charge=lambda _: None, features=torch.from_numpy(features),
+        )  # fmt: skip
 
 
 def moved(model, before):
