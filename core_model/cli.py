@@ -19,6 +19,7 @@ from core_model.commands.exchange import import_weights
 from core_model.commands.identity import identity
 from core_model.commands.missing import ExtrasGroup
 from core_model.commands.predict import predict
+from core_model.commands.public_head import public_head
 from core_model.commands.recipes import recipe, train
 from core_model.commands.release import export_weights, key
 from core_model.commands.serve import serve
@@ -33,6 +34,7 @@ app.command("import")(import_weights)
 app.command("export")(export_weights)
 app.command()(adapt)
 app.command()(merge)
+app.command()(public_head)
 app.command()(key)
 app.command()(predict)
 app.command()(serve)

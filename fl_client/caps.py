@@ -9,6 +9,7 @@ from core_model.config import FinetuneConfig, PretrainConfig
 from core_model.protocol.messages import RefusalCode, RoundPlan, RoundRequest, Weighting, digest
 from fl_client.config import Caps, SiteConfig
 from fl_client.errors import RoundRefusedError
+from fl_client.frozen_head import frozen_head_of
 
 # The server chooses the run's name and the site makes a folder of it: no separators, no "..".
 RUN_ID = re.compile("[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")
@@ -59,6 +60,7 @@ def check_plan(plan: RoundPlan, config: SiteConfig, *, is_secret: bool) -> None:
     }
     if asked := [what for what, is_too_much in refusals.items() if is_too_much]:
         raise RoundRefusedError(RefusalCode.PLAN_NOT_ALLOWED, f"site.toml does not allow {asked}")
+    frozen_head_of(plan, config)
 
 
 def _about_privacy(plan: RoundPlan, caps: Caps) -> dict[str, bool]:
@@ -86,7 +88,6 @@ def _about_privacy(plan: RoundPlan, caps: Caps) -> dict[str, bool]:
             privacy.scope == "lora" and not plan.encoder.lora_rank
         ),
         "counts in a private round": plan.weighting is Weighting.FRAMES,
-        "a frozen identity head, which no plan brings along": privacy.identity_head == "frozen",
     }
 
 

@@ -53,6 +53,9 @@ class SiteConfig(Settings):
     socket: Path = Path("socket/worker")  # where the SuperNode finds the worker
     socket_group: str | None = None  # Unix group of a SuperNode that runs as another user
     caps: Caps = Caps()
+    # Identity heads of public people that a private plan may name; files from whoever runs the
+    # federation (omote-model public-head).
+    frozen_heads: tuple[Path, ...] = ()
     costs: Costs = Costs()  # prices, for omote-site pilot report
     peers: dict[str, str] = Field(default_factory=dict)  # for secure sums: sites and their keys
 
@@ -79,4 +82,5 @@ def load_site_config(path: Path) -> SiteConfig:
     if config.use is not None:
         places["use"] = root / config.use
     lists = tuple(root / p for p in config.recordings)
-    return config.model_copy(update={**places, "recordings": lists})
+    heads = tuple(root / p for p in config.frozen_heads)
+    return config.model_copy(update={**places, "recordings": lists, "frozen_heads": heads})

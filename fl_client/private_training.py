@@ -7,13 +7,16 @@ import torch
 from core_model.config import FinetuneConfig, PretrainConfig
 from core_model.data.frames import FrameSource
 from core_model.data.recordings import Recording
+from core_model.frozen_head import BIAS
 from core_model.nn.iat import IATModel
 from core_model.nn.mae import MaskedAutoencoder
+from core_model.nn.weights import set_arrays
 from core_model.privacy.chance import Chance
 from core_model.privacy.mechanism import Charge
 from core_model.privacy.plan import PrivacyPlan
 from core_model.privacy.sent import sent_back
 from core_model.protocol.messages import RoundRequest
+from core_model.schema import Arrays
 from core_model.training.private import finetune_privately, pretrain_privately
 from fl_client.local_state import LocalState
 from fl_client.training import Trained, prepare
@@ -28,6 +31,7 @@ def train_privately(
     chance: Chance,
     charge: Charge,
     source: FrameSource | None = None,
+    frozen: Arrays | None = None,
 ) -> Trained:
     """Train for one round under the request's privacy plan.
 
@@ -43,6 +47,7 @@ def train_privately(
         chance: Of everything.
         charge: Writes steps down before they are taken.
         source: Where the frames lie; None: folders of PNG.
+        frozen: The identity head of public people that the plan names; None: it names none.
 
     Raises:
         SchemaError: The request does not hold exactly the shared weights.
@@ -52,8 +57,10 @@ def train_privately(
     assert plan.privacy is not None
     with torch.random.fork_rng():
         torch.manual_seed(chance.generator().initial_seed())  # of fresh local weights
-        slots = slots_of(plan.privacy)
+        slots = slots_of(plan.privacy, frozen)
         ready = prepare(request, recordings, labelled_aus, state, source, slots)
+    if frozen is not None:
+        set_arrays(ready.model, frozen)
     model, dataset, privacy, span = ready.model, ready.dataset, plan.privacy, plan.span
     proximal = ready.proximal(plan)
     if isinstance(model, IATModel):
@@ -72,7 +79,9 @@ def train_privately(
     return ready.trained(request, sent_back(ready.shared, privacy), labelled_aus)
 
 
-def slots_of(plan: PrivacyPlan) -> tuple[str, ...]:
+def slots_of(plan: PrivacyPlan, frozen: Arrays | None = None) -> tuple[str, ...]:
     """Return the names of the identity head's rows: a public number of slots, or one to ignore."""
+    if frozen is not None:
+        return tuple(f"public-{n}" for n in range(len(frozen[BIAS])))
     num = plan.identity_slots if plan.identity_head == "inside" else 1
     return tuple(f"slot-{n}" for n in range(num))

@@ -38,6 +38,7 @@ from core_model.training.seeds import derive_seed
 from fl_client.caps import check_request, trained_aus
 from fl_client.errors import RoundRefusedError
 from fl_client.forgetting import forget_withdrawn
+from fl_client.frozen_head import frozen_head_of
 from fl_client.installed_code import installed_code
 from fl_client.local_state import LocalState
 from fl_client.manifests import keep_manifest, signed_in
@@ -162,7 +163,7 @@ def _train(
         return train(request, recordings, labelled, state, site.device, seed, site.frames)
     return train_privately(
         request, recordings, labelled, state, site.device, account.chance, account.charge,
-        site.frames,
+        site.frames, frozen_head_of(plan, site.config),
     )  # fmt: skip
 
 

@@ -36,11 +36,11 @@ from simulations.privacy_public import (
     start,
 )  # fmt: skip
 
-UNITS_A_STEP = 16  # people whom a step is meant to draw; with fewer at a site it draws everybody
+UNITS_A_STEP = 32  # people whom a step is meant to draw; with fewer at a site it draws everybody
 NO_NOISE = 1e-9
 # Of the private phase. AdamW moves a weight by about the rate, whatever is noise in its gradient.
 RATES: dict[Scope, float] = {
-    "head": 2e-3, "norms": 1e-3, "lora": 1e-3, "last_k": 3e-4, "full": 1e-4,
+    "head": 1e-2, "norms": 3e-3, "lora": 1e-2, "last_k": 1e-3, "full": 1e-3,
 }  # fmt: skip
 
 
@@ -48,11 +48,11 @@ class Effort(BaseModel):
     """How long everything trains. Public numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    public_epochs: int = 20  # of fine-tuning with or without IAT
-    pretraining_epochs: int = 6
-    rounds: int = 3
-    steps_per_round: int = 8
-    frames_per_subject: int = 8
+    public_epochs: int = 60  # of fine-tuning with or without IAT
+    pretraining_epochs: int = 10
+    rounds: int = 4
+    steps_per_round: int = 5
+    frames_per_subject: int = 4
 
 
 class Cell(BaseModel):

@@ -22,7 +22,7 @@ EPSILONS = (1.0, 2.0, 4.0, 8.0, math.inf)
 SCOPES: tuple[Scope, ...] = ("head", "norms", "lora", "last_k", "full")
 PEOPLE, SITES = (16, 32, 64, 128), (1, 2, 4, 8)
 MIDDLE_SCOPE: Scope = "head"
-MIDDLE_PEOPLE, MIDDLE_SITES = 64, 4
+MIDDLE_PEOPLE, MIDDLE_SITES = 64, 2
 Progress = Callable[[str, int, int], None]
 
 

@@ -51,6 +51,7 @@ class PrivacyPlan(Settings):
     # none: no reversal. frozen: a head of public or generated people, which the encoder learns to
     # confuse. inside: a head that learns under the same noise, clipped by itself.
     identity_head: IdentityHead = "none"
+    frozen_head: str | None = Field(None, pattern="^[0-9a-f]{64}$")  # digest of a frozen head
     identity_slots: int = Field(64, ge=2)  # rows of a head inside; people share them by a hash
     identity_clip: float = Field(0.25, gt=0)  # of a head inside, times clip_norm
     averaging: float = Field(0.0, ge=0, lt=1)  # decay of the mean of iterates; 0 sends the last one

@@ -259,7 +259,11 @@ REFUSED = {
     "frames that fill the memory": {"frames_per_subject": 10**9},
     "identity slots that fill the memory": {"identity_slots": 10**9},
     "adapters that the encoder does not have": {"scope": "lora"},
-    "an identity head that no plan brings along": {"identity_head": "frozen"},
+    "a frozen identity head without a name": {"identity_head": "frozen"},
+    "a frozen identity head that the site has not": {
+        "identity_head": "frozen",
+        "frozen_head": "0" * 64,
+    },
 }
 
 
