@@ -17,7 +17,7 @@ from consent.audit.load import load_whatever
 from consent.audit.questions import answer_all
 from consent.audit.report import VERDICTS, WORDS, Outcome, Report, page
 from consent.audit.sources import Sources
-from consent.commands import audit_files
+from consent.commands import audit_files, audit_run
 from consent.commands.audit_options import (
     Person,
     Policy,
@@ -239,3 +239,4 @@ def diff(
 
 
 app.add_typer(audit_files.app)
+app.add_typer(audit_run.app)
