@@ -10,10 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from core_model.adaptation import AdaptationConfig, Trained
+from core_model.config import OptimiserConfig
 from core_model.data.augment import jitter, standardise
 from core_model.data.frames import FrameDataset
 from core_model.nn.bottleneck import add_bottlenecks
 from core_model.nn.iat import IATModel, au_loss
+from core_model.training.schedule import learning_rate
 from core_model.training.seeds import derive_seed
 
 WARMUP = 0.1  # share of the run
@@ -52,9 +54,8 @@ def adapt(
     weights = trainable(model, config.trained)
     optimiser = torch.optim.AdamW(weights, lr=config.learning_rate, weight_decay=0.0)
     steps = config.epochs * -(-len(dataset) // config.batch_size)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimiser, config.learning_rate, steps, pct_start=WARMUP, cycle_momentum=False
-    )
+    schedule = OptimiserConfig(learning_rate=config.learning_rate, warmup=WARMUP)
+    done = 0
     chance = torch.Generator().manual_seed(seed)
     means: list[float] = []
     for epoch in range(config.epochs):
@@ -68,8 +69,9 @@ def adapt(
             loss = au_loss(logits, aus[rows].to(device), known[rows].to(device))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
+            optimiser.param_groups[0]["lr"] = learning_rate(schedule, (done + 0.5) / steps)
             optimiser.step()
-            schedule.step()
+            done += 1
             losses.append(float(loss.detach()))
         means.append(float(np.mean(losses)))
     model.requires_grad_(True)
