@@ -162,3 +162,10 @@ def test_bottlenecks_are_not_shared_for_any_purpose():
         assert not any(".bottleneck." in p.name for p in schema.shared(purpose).parameters)
     plain = initial_weights(encoder_config("micro"), AUS, 0)[1]
     assert schema.shared("finetuning") == plain.shared("finetuning")
+
+
+def test_one_step_is_a_run(faces):
+    assert moved("norms", faces)[1]
+    assert len(faces) <= 24
+    whole = AdaptationConfig(trained="norms", epochs=1, batch_size=64)
+    assert len(adapt(detector(), faces, whole, threshold=0.5, device=CPU, seed=1)) == 1
