@@ -45,6 +45,8 @@ class RoundMetrics(Collector):
             (site, code.name) for s in summaries for site, code in s.refused.items()
         )
         yield _by("omote_updates_refused", "And that did not.", ["site", "code"], refused)
+        lost: Counts = Counter((s.sum_lost.name,) for s in summaries if s.sum_lost is not None)
+        yield _by("omote_sums_lost", "Secure sums that gave no model.", ["code"], lost)
         received: Counts = Counter()
         for summary in summaries:
             received.update({(site,): num for site, num in summary.bytes_received.items()})

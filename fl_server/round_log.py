@@ -46,6 +46,7 @@ class RoundEntry(Settings):
     has_quorum: bool
     model_in: str = Field(pattern=_SHA256)
     model_out: str = Field(pattern=_SHA256)
+    sum_lost: RefusalCode | None = None  # why a secure sum could not be used
     branch: BranchPoint | None = None  # of the first entry of a run that left another one
 
     def line(self) -> bytes:
@@ -158,6 +159,7 @@ def entry_of(run_id: str, summary: RoundSummary) -> RoundEntry:
         tree_heads=summary.tree_heads,
         refused=summary.refused,
         has_quorum=summary.has_quorum,
+        sum_lost=summary.sum_lost,
         model_in=summary.model_in,
         model_out=summary.model_out,
     )

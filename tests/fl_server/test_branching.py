@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from consent.cli import app as consent_app
 from consent.keys import SigningKey
 from consent.model import Purpose
 from core_model.protocol.messages import RefusalCode, digest
@@ -90,6 +91,11 @@ def test_a_run_that_is_rolled_back_goes_on_from_that_round_and_loses_nothing(fin
     behind = [(e.run_id, e.round) for e in lineage(log.entries, "pilot-2")]
     assert behind == [("pilot", 1), ("pilot-2", 2), ("pilot-2", 3)]
     assert check_attestations(config, log) == 4
+    key = SigningKey.load(server.log_key).verifier.vkey
+    audited = CliRunner().invoke(consent_app, ["audit", "run", str(server.root), "--key", key])
+    assert audited.exit_code == 0, audited.output
+    assert "run pilot-2: 2 rounds, 4 attestations hold" in audited.output
+    assert "  site-a: 3 rounds, last pilot-2/3; " in audited.output
 
 
 def test_a_branch_at_the_last_round_has_its_very_model(finished) -> None:
