@@ -1,14 +1,13 @@
 """A real server with TLS and keys on, three real sites, and every kind of site that cheats."""
 
 import json
-import shutil
 import socket
 import ssl
 import threading
 import time
 import urllib.request
-from contextlib import ExitStack
-from datetime import UTC, datetime
+from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import grpc
@@ -22,24 +21,20 @@ from typer.testing import CliRunner
 
 from consent.cosignature import open_cosigned, witness_key
 from consent.keys import VerifierKey
-from consent.model import Purpose
 from consent.registry import Registry
 from core_model.protocol.enrolment import Invitation, read_json
 from core_model.protocol.messages import RefusalCode
-from core_model.protocol.records import decode_request, encode_site_id, encode_update
 from fl_client.config import load_site_config
 from fl_client.node import Node
 from fl_client.node_folder import NodeFolder
-from fl_client.round import run_round
-from fl_client.site import open_site
-from fl_server.certificates import make_authority
+from fl_server.certificates import load_authority, make_authority, make_certificate
 from fl_server.cli import app
 from fl_server.config import load_federation, split_address
 from fl_server.round_state import load_state
-from simulations.dishonest import hide_withdrawal, send_identity_head, sign_again
 from simulations.sites import write_site
 from tests.federation import write_faces
 from tests.fl_client.serving import served
+from tests.integration.cheats import CHEATS
 from tests.integration.rogue_node import RogueNode, fleet_client
 from tests.integration.server_folder import (
     has_proxy,
@@ -51,86 +46,17 @@ from tests.integration.server_folder import (
 )
 
 HONEST = ("site-a", "site-b", "site-c")
+STALE = "site-stale"
+JOIN_S = 60.0  # the stale site never says who it is
 ROUNDS = 5
 MAX_NORM = 3.0
 NOW = datetime.now(UTC)
 run = CliRunner()
-torch_at_once = threading.Lock()
 
 
-class Cheat:
-    """A site that has all keys and answers as it likes; remembers what it really trained."""
-
-    def __init__(self, folder) -> None:
-        self.folder = folder
-        self.site = open_site(folder.config)
-        self.sent = []
-
-    def reply(self, message):
-        if message.metadata.message_type.startswith("query"):
-            return encode_site_id(self.site.site_id)
-        with torch_at_once:
-            return encode_update(self.answer(decode_request(message.content)))
-
-    def answer(self, request):
-        self.sent.append(run_round(request, self.site))
-        return self.sent[-1]
-
-
-class Replays(Cheat):
-    """Sends the update of round 1 again: as it was signed, then signed anew."""
-
-    def answer(self, request):
-        update = super().answer(request)
-        if request.plan.round == 2:
-            return self.sent[0]
-        return sign_again(update, self.sent[0].arrays, self.site.key)
-
-
-class SendsIdentityHead(Cheat):
-    def answer(self, request):
-        return send_identity_head(request, self.site)
-
-
-class HidesWithdrawal(Cheat):
-    """After round 1 a person withdraws, and the site goes on with the log from before."""
-
-    def answer(self, request):
-        before = self.folder.folder / "before"
-        if request.plan.round == 1:
-            shutil.copytree(self.folder.folder / "consent", before)
-            return super().answer(request)
-        if request.plan.round == 2:
-            self.folder.withdraw("site-hides-p0", [Purpose.FINETUNING])
-        return hide_withdrawal(request, self.site, before)
-
-
-class SendsNaN(Cheat):
-    def answer(self, request):
-        update = super().answer(request)
-        arrays = {name: array.copy() for name, array in update.arrays.items()}
-        next(iter(arrays.values())).reshape(-1)[0] = np.nan
-        return sign_again(update, arrays, self.site.key)
-
-
-class Scales(Cheat):
-    def answer(self, request):
-        update = super().answer(request)
-        arrays = {
-            name: request.arrays[name] + 100 * (array - request.arrays[name])
-            for name, array in update.arrays.items()
-        }
-        return sign_again(update, arrays, self.site.key)
-
-
-CHEATS = {
-    "site-replays": Replays,
-    "site-leaks": SendsIdentityHead,
-    "site-hides": HidesWithdrawal,
-    "site-nan": SendsNaN,
-    "site-scales": Scales,
-}
 WANTED = {
+    "site-key": ["BAD_SIGNATURE"] * 5,
+    "site-stale": ["NO_ANSWER"] * 5,  # its SuperNode does not run a bundle that it did not pin
     "site-replays": [None, "WRONG_ROUND", "REPLAYED", "REPLAYED", "REPLAYED"],
     "site-leaks": ["WRONG_WEIGHTS"] * 5,
     "site-hides": [None] + ["LOG_NOT_GROWN"] * 4,
@@ -144,17 +70,24 @@ WANTED = {
 @pytest.mark.skipif(not has_proxy(), reason="needs HAProxy: apt install haproxy")
 def test_five_rounds_with_real_sites_and_every_cheat(tmp_path) -> None:
     sites, keys = write_all(tmp_path)
-    nodes = {s: NodeFolder(load_site_config(sites[s].config).node) for s in HONEST}
+    nodes = {s: NodeFolder(load_site_config(sites[s].config).node) for s in (*HONEST, STALE)}
     public = {s: node.make_key() for s, node in nodes.items()}
     public |= {s: pair[1] for s, pair in keys.items()}
     server = make_server(tmp_path / "server", sites, public, ROUNDS, MAX_NORM)
+    text = server.federation.read_text().replace(
+        "join_timeout_s = 120.0", f"join_timeout_s = {JOIN_S}"
+    )
+    server.federation.write_text(text)
     config = load_federation(server.federation)
     for site_id, node in nodes.items():
-        node.join(read_json(sites[site_id].folder / "invitation.json", Invitation))
+        invitation = read_json(sites[site_id].folder / "invitation.json", Invitation)
+        if site_id == STALE:  # of an earlier version of the server
+            invitation = invitation.model_copy(update={"bundle": "0" * 64})
+        node.join(invitation)
     cheats = {s: cheat(sites[s]) for s, cheat in CHEATS.items()}
     with ExitStack() as stack:
         process = stack.enter_context(started(server, "--log-format", "json"))
-        for site_id in HONEST:
+        for site_id in (*HONEST, STALE):
             _, socket_path = stack.enter_context(served(sites[site_id].config))
             node = Node(nodes[site_id], socket_path)
             stack.callback(node.stop)
@@ -177,7 +110,9 @@ def test_five_rounds_with_real_sites_and_every_cheat(tmp_path) -> None:
 
 
 def write_all(root):
-    aus = dict(zip((*HONEST, *CHEATS), [(1, 2), (2, 4), (1, 4), *[(1, 2, 4)] * 5], strict=True))
+    aus = dict(
+        zip((*HONEST, STALE, *CHEATS), [(1, 2), (2, 4), (1, 4), *[(1, 2, 4)] * 7], strict=True)
+    )
     sites = {}
     for site_id, labelled in aus.items():
         folder = root / site_id
@@ -242,6 +177,8 @@ def strangers_get_nowhere(server, config):
     other.write_bytes(make_authority("other", datetime.now(UTC)).certificate_pem())
     with pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"):
         fleet_client(config.link.address, other, key).ActivateNode(ActivateNodeRequest())
+    with an_expired_server(server) as address, pytest.raises(httpx.ConnectError, match="expired"):
+        fleet_client(address, server.ca, key).ActivateNode(ActivateNodeRequest())
     for line in FORBIDDEN:
         assert ask(server, config, line).startswith(b"HTTP/1.1 404 "), line
     assert b"date:" in ask(server, config, "HEAD / HTTP/1.1").lower()  # sites compare clocks
@@ -251,6 +188,31 @@ def strangers_get_nowhere(server, config):
     assert seen.count("/v1/control/start-run") == 1
     assert "/v1/fleet/register-node" not in seen
     assert listeners(config.link.superlink_port) == {"0100007F"}  # 127.0.0.1, least byte first
+
+
+@contextmanager
+def an_expired_server(server):
+    """Listen with a certificate of the right CA that is out of date, as if it was stolen."""
+    authority = load_authority(server.ca_key.read_bytes(), server.ca.read_bytes())
+    long_ago = datetime.now(UTC) - timedelta(days=400)
+    pair = make_certificate(authority, ("localhost",), long_ago, days=397)
+    place = server.root.parent / "expired.pem"
+    place.write_bytes(pair.certificate_pem() + pair.key_pem())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(place)
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def greet():
+        with suppress(OSError):  # the site hangs up
+            context.wrap_socket(listener.accept()[0], server_side=True).close()
+
+    thread = threading.Thread(target=greet, daemon=True)
+    thread.start()
+    try:
+        yield f"localhost:{listener.getsockname()[1]}"
+    finally:
+        listener.close()
+        thread.join(timeout=10)
 
 
 FORBIDDEN = [
