@@ -14,16 +14,18 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict
 
+from core_model.checkpoint import load_checkpoint, manifest_path, save_checkpoint
 from core_model.config import FinetuneConfig, OptimiserConfig, encoder_config
 from core_model.data.frames import FrameDataset
 from core_model.data.recordings import Recording, read_recordings
 from core_model.evaluation.predict import predict
 from core_model.evaluation.ranking import areas
 from core_model.nn.iat import IATModel
-from core_model.nn.weights import set_arrays
+from core_model.nn.weights import get_arrays, set_arrays
 from core_model.norms import change_norm
-from core_model.protocol.messages import RoundRequest, SiteUpdate
+from core_model.protocol.messages import RoundRequest, SiteUpdate, digest
 from core_model.schema import Arrays
+from core_model.training.finetune import finetune
 from fl_client.round import run_round
 from fl_client.site import Site
 from fl_server.config import FederationConfig, Stage
@@ -62,7 +64,9 @@ class Effort(BaseModel):
     """How much of everything. Public numbers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    rounds: int = 8
+    rounds: int = 3
+    public_people: int = 40  # at no site: what every run starts from was trained on them
+    public_epochs: int = 12
     epochs: int = 2
     frames: int = 8  # of each recording
     people: int = 6  # at a site where sites are alike
@@ -93,6 +97,7 @@ def run_cell(
         cache: Of generated faces.
     """
     torch.set_num_threads(1)
+    root.mkdir(parents=True)
     folders = {
         f"site-{k}": site_at(
             root / f"site-{k}", f"site-{k}",
@@ -102,10 +107,10 @@ def run_cell(
         )
         for k in range(NUM_SITES)
     }  # fmt: skip
-    write_initial(root / "initial.safetensors", ENCODER, AUS, seed)
+    initial = public_start(seed, effort, root.parent, cache)
     config = FederationConfig(
         run_id=f"{setting}-{way}-{seed}", seed=seed, action_units=AUS,
-        initial=root / "initial.safetensors", output=root / "output",
+        initial=initial, output=root / "output",
         stages=(Stage(rounds=effort.rounds, training=_training(effort), **STAGES[way]),),
         sites=tuple(f.enrolment() for f in folders.values()), quorum=NUM_SITES - 1,
     )  # fmt: skip
@@ -130,6 +135,33 @@ def run_cell(
         auc=_auc(ended.arrays, _test_people(seed, effort, cache)),
         honest_norm=float(np.median(norms[: NUM_SITES - 1])),
     )  # fmt: skip
+
+
+def public_start(seed: int, effort: Effort, folder: Path, cache: Path) -> Path:
+    """Return the checkpoint that all runs of a seed start from; trained on first use."""
+    path = folder / f"public-{seed}.safetensors"
+    if path.exists() and manifest_path(path).exists():
+        return path
+    spec = _spec("public", 5000, effort.public_people, "clinic", seed, effort, 1.0)
+    recordings = read_recordings(make_face_site(spec, cache) / "recordings.csv")
+    draft = folder / f"draft-{seed}.safetensors"
+    write_initial(draft, ENCODER, AUS, seed)
+    arrays, manifest = load_checkpoint(draft)
+    dataset = FrameDataset(recordings, ENCODER.image_size, AUS)
+    settings = _training(effort.model_copy(update={"epochs": effort.public_epochs}))
+    model = IATModel(ENCODER, AUS, len(dataset.subjects), settings)
+    set_arrays(model, {n: a for n, a in arrays.items() if n in dict(model.named_parameters())})
+    finetune(model, dataset, settings, device=torch.device("cpu"), seed=seed)
+    trained = get_arrays(model, manifest.weights.shared("finetuning"))
+    arrays = arrays | trained
+    save_checkpoint(path, arrays, manifest.model_copy(update={"digest": digest(arrays)}))
+    return path
+
+
+def auc_at_start(seed: int, effort: Effort, folder: Path, cache: Path) -> float:
+    """Return what every run of a seed starts from. Macro AUC, as of a run."""
+    arrays, _ = load_checkpoint(public_start(seed, effort, folder, cache))
+    return _auc(arrays, _test_people(seed, effort, cache))
 
 
 def _labelled(setting: Setting, site: int) -> tuple[int, ...]:
@@ -172,14 +204,15 @@ def _spec(
 
 def _training(effort: Effort) -> FinetuneConfig:
     optimiser = OptimiserConfig(
-        learning_rate=3e-3, warmup=0.1, batch_size=8, epochs_per_round=effort.epochs
+        learning_rate=1.5e-3, warmup=0.1, batch_size=8, epochs_per_round=effort.epochs
     )
     return FinetuneConfig(optimiser=optimiser, drop_path=0.0, reversal_scale=0.0)
 
 
 def _auc(arrays: Arrays, recordings: Sequence[Recording]) -> float:
     model = IATModel(ENCODER, AUS, 1, FinetuneConfig())
-    set_arrays(model, arrays)
+    names = dict(model.named_parameters())
+    set_arrays(model, {n: a for n, a in arrays.items() if n in names})
     found, _ = predict(
         model, FrameDataset(recordings, ENCODER.image_size, AUS), device=torch.device("cpu")
     )

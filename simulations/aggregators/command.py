@@ -18,7 +18,7 @@ def aggregators(
         "out/aggregators"
     ),
     seeds: Annotated[int, typer.Option(min=1, help="How many, of people and training.")] = 1,
-    rounds: Annotated[int, typer.Option(min=1, help="Of each run.")] = 8,
+    rounds: Annotated[int, typer.Option(min=1, help="Of each run.")] = 3,
     table: Annotated[Path, typer.Option(help="Markdown page to write.")] = Path(
         "out/aggregators.md"
     ),
@@ -30,11 +30,21 @@ def aggregators(
     its update by 20 or by -5. Each run is kept as soon as it ends: interrupt it with Ctrl-C,
     and the same command goes on.
     """
-    from simulations.aggregators.cell import SETTINGS, WAYS, CellResult, Effort, run_cell
+    from simulations.aggregators.cell import (
+        SETTINGS,
+        WAYS,
+        CellResult,
+        Effort,
+        auc_at_start,
+        run_cell,
+    )
     from simulations.aggregators.page import write_page
 
-    effort, results = Effort(rounds=rounds), []
+    out.mkdir(parents=True, exist_ok=True)
+    effort, results, starts = Effort(rounds=rounds), [], []
     for seed in range(seeds):
+        starts.append(auc_at_start(seed, effort, out, cache))
+        typer.echo(f"start seed {seed}: AUC {starts[-1]:.3f}")
         for setting in SETTINGS:
             for way in WAYS:
                 name = f"{setting}-{way}-{seed}-{rounds}"
@@ -50,5 +60,5 @@ def aggregators(
                 results.append(CellResult.model_validate_json(path.read_text()))
                 typer.echo(f"{setting:8} {way:10} seed {seed}: AUC {results[-1].auc:.3f}")
     command = f"omote-sim aggregators --seeds {seeds} --rounds {rounds}"
-    write_page(results, command, platform.machine(), table)
+    write_page(results, starts, command, platform.machine(), table)
     typer.echo(f"Table: {table.resolve()}")

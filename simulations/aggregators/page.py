@@ -17,13 +17,16 @@ HEADERS = {
 }
 
 
-def write_page(results: Sequence[CellResult], command: str, machine: str, path: Path) -> None:
+def write_page(
+    results: Sequence[CellResult], starts: Sequence[float], command: str, machine: str, path: Path
+) -> None:
     """Write the table: macro AUC, the mean over seeds and how far these lie apart."""
     seeds = sorted({r.seed for r in results})
     norms = [r.honest_norm for r in results if r.way == "mean"]
     lines = [
         f"Made by `{command}` on {machine}; seeds {', '.join(map(str, seeds))}. Macro AUC on",
         "people of no site; after +- half the distance between the seeds.",
+        f"Every run starts from a model of other people at {np.mean(starts):.3f}.",
         f"An honest change in the first round had a norm of {min(norms):.1f} to {max(norms):.1f}.",
         "",
         "| | " + " | ".join(HEADERS[s] for s in SETTINGS) + " |",
