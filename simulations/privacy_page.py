@@ -84,7 +84,12 @@ def _usefulness(results: Sequence[CellResult]) -> list[str]:
         f"epsilon {e:g}: {f'from {people} on' if people else 'at no number tried'}"
         for e, people in found.items()
     ]
-    return ["From how many people a site on the private phase is useful: " + "; ".join(told), ""]
+    meant = "(better with every seed, and by half or more of what it gains without noise)"
+    return [
+        f"From how many people a site on the private phase is useful {meant}:",
+        "; ".join(told),
+        "",
+    ]
 
 
 def _row(line: Line, results: Sequence[CellResult], epsilons: Sequence[float]) -> str:
@@ -108,7 +113,8 @@ def useful_from(results: Sequence[CellResult]) -> dict[float, int | None]:
     """Return, by epsilon, from how many people a site on the private phase is useful.
 
     Among the cells that differ in people alone: the least number from which on every seed beats the
-    public model. None: no number that was tried.
+    public model, and the mean gains at least half of what it gains without noise. None: no number
+    that was tried.
     """
     of_people = [r for r in results if _of(r) in _plots(results).get("people", ())]
     found: dict[float, int | None] = {}
@@ -116,10 +122,17 @@ def useful_from(results: Sequence[CellResult]) -> dict[float, int | None]:
         found[epsilon] = None
         for people in sorted({r.cell.people for r in of_people}, reverse=True):
             cells = [r for r in of_people if (r.cell.epsilon, r.cell.people) == (epsilon, people)]
+            free = [r for r in of_people if r.cell.people == people and r.cell.epsilon == math.inf]
             if not cells or any(r.f1 <= r.f1_public for r in cells):
+                break
+            if free and _gain(cells) < _gain(free) / 2:
                 break
             found[epsilon] = people
     return found
+
+
+def _gain(cells: Sequence[CellResult]) -> float:
+    return float(np.mean([r.f1 - r.f1_public for r in cells]))
 
 
 def _plots(results: Sequence[CellResult]) -> dict[str, list[Line]]:

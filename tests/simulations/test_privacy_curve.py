@@ -66,10 +66,12 @@ def test_table_and_plot(tmp_path) -> None:
 
 
 def test_from_how_many_people_on_it_is_useful() -> None:
-    """With epsilon 8 from 64 on; with 1 one seed of the largest number is worse than before."""
+    """With 8 from 64 on; with 2 too little is gained; with 1 a seed of 128 people got worse."""
     found = {
         (8.0, 16): (0.5, 0.4), (8.0, 64): (0.5, 0.5), (8.0, 128): (0.6, 0.5),
         (1.0, 16): (0.5, 0.5), (1.0, 64): (0.5, 0.5), (1.0, 128): (0.5, 0.44),
+        (2.0, 16): (0.46, 0.46), (2.0, 64): (0.46, 0.46), (2.0, 128): (0.46, 0.46),
+        (math.inf, 16): (0.5, 0.5), (math.inf, 64): (0.5, 0.5), (math.inf, 128): (0.5, 0.5),
     }  # fmt: skip
     results = [
         CellResult(
@@ -78,7 +80,7 @@ def test_from_how_many_people_on_it_is_useful() -> None:
         )
         for (e, people), values in found.items() for seed, f1 in enumerate(values)
     ]  # fmt: skip
-    assert useful_from(results) == {1.0: None, 8.0: 64}
+    assert useful_from(results) == {1.0: None, 2.0: None, 8.0: 64, math.inf: 16}
 
 
 @pytest.mark.slow
