@@ -147,7 +147,7 @@ def test_a_witness_in_another_process(registry, site, tmp_path) -> None:
         assert "w: 409" in told
     finally:
         served.send_signal(signal.SIGINT)
-        served.wait(10)
+        served.wait(60)
     evidence = tmp_path / "evidence"
     assert "SIGNED TWO HEADS" in call("witness", "status", *folder, "--evidence", evidence, code=1)
     pair = [evidence / "0-a.note", evidence / "0-b.note"]

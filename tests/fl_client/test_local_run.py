@@ -1,7 +1,6 @@
 """Training at the site alone: stops anywhere, goes on to the same bits, asks as a round does."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -96,7 +95,7 @@ def test_a_signal_stops_at_the_end_of_the_step(pilot) -> None:
         def advance(self, done, epochs):
             self.step = done.step
             if done.step == 2:
-                os.kill(os.getpid(), signal.SIGINT)
+                signal.raise_signal(signal.SIGINT)
 
     bar = Struck()
     with stoppable() as bar.stop, pytest.raises(KeyboardInterrupt):
@@ -107,10 +106,10 @@ def test_a_signal_stops_at_the_end_of_the_step(pilot) -> None:
 
 def test_stopping_twice_stops_at_once() -> None:
     with stoppable() as stop:
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
         assert stop.is_asked
         with pytest.raises(KeyboardInterrupt):
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
 
 @pytest.mark.slow
