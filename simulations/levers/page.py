@@ -86,5 +86,5 @@ def gains(rows: Sequence[LeverRow]) -> Figure:
         axes.plot(row.gain.value, y, "o", color=colour, markersize=7)
         axes.plot(row.by_seed, [y] * len(row.by_seed), "|", color=INK, markersize=9)
     axes.set_yticks(range(len(pulled)), [r.name for r in pulled])
-    axes.set_xlabel("gain in F1 on new people of the new site (bar: 95 % by person; ticks: seeds)")
+    axes.set_xlabel("gain in F1, new people of the new site (bar: 95 %; ticks: seeds)")
     return figure
