@@ -19,17 +19,16 @@ from core_model.protocol.messages import (
     digest,
 )
 from core_model.schema import Arrays, ParameterSchema
-from fl_server.adaptive import adapt
 from fl_server.admission import admit
 from fl_server.config import EnrolledSite, FederationConfig, Stage
 from fl_server.digests import config_digest, plan_digest
 from fl_server.errors import UpdateRefusedError
 from fl_server.kept_attestations import keep_attestations
 from fl_server.moments import forget_moments, load_moments, save_moments
-from fl_server.momentum import advance
 from fl_server.robust import make_aggregator
 from fl_server.round_book import RoundBook
 from fl_server.round_state import BranchPoint, RoundSummary, load_state, save_state
+from fl_server.server_optimiser import take_step
 from fl_server.weighing import weights_of
 
 
@@ -255,22 +254,10 @@ class Coordinator:
 
     def _advance(self) -> Arrays:
         """Return the weights that follow from the mean of this round's updates."""
-        stage, _ = self._locate()
-        is_summed = stage.secure_sum is not None
+        is_summed = self.stage.secure_sum is not None
         assert not is_summed or isinstance(self._sum, dict), "a secure round ended without its sum"
         mean = self._sum if isinstance(self._sum, dict) else self._aggregator.mean(self.arrays)
-        rates = {"momentum": stage.server_momentum, "learning_rate": stage.server_learning_rate}
-        if stage.server_optimiser == "fedadam":
-            weights, self._moments = adapt(
-                self.arrays,
-                mean,
-                self._moments,
-                second_momentum=stage.server_second_momentum,
-                adaptivity=stage.server_adaptivity,
-                **rates,
-            )
-        else:
-            weights, self._moments = advance(self.arrays, mean, self._moments, **rates)
+        weights, self._moments = take_step(self.stage, self.arrays, mean, self._moments)
         return weights
 
     def _load_moments(self) -> Arrays:

@@ -18,6 +18,7 @@ from core_model.config import (
 from core_model.settings_file import load_settings
 from simulations.faces.spec import LOOKS, FaceSiteSpec
 from simulations.private_arm import PrivateArm
+from simulations.shipped import find_shipped
 
 VALIDATION_SHARE = (
     5  # one person in so many of a site chooses the threshold and is never trained on
@@ -108,10 +109,6 @@ def load_scenario(name: str, seed: int | None = None) -> Scenario:
         FileNotFoundError: There is none; names those that are shipped.
         SettingsError: It is not right; names file and field.
     """
-    shipped = Path(__file__).parent / "scenarios"
-    names = sorted(p.stem for p in shipped.glob("*.toml"))
-    path = Path(name) if Path(name).exists() else shipped / f"{name}.toml"
-    if not path.exists():
-        raise FileNotFoundError(f"no scenario {name}; shipped are: {', '.join(names)}")
+    path = find_shipped(name, Path(__file__).parent / "scenarios", "scenario")
     scenario = load_settings(path, Scenario)
     return scenario if seed is None else scenario.model_copy(update={"seed": seed})

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from core_model.settings_file import SettingsError
+from simulations.commands.study_bars import study_bars
 from simulations.faces.site import CACHE
 from simulations.levers.page import write_study
 from simulations.levers.plan import load_plan
 from simulations.levers.study import run_study
 
-EXIT_INTERRUPTED = 130
-LABELS = {"faces": "drawing people", "cells": "trainings"}
 console = Console()
 
 
@@ -37,23 +34,12 @@ def levers(
     except (FileNotFoundError, SettingsError) as e:
         console.print(f"[red]{e}[/red]")
         raise typer.Exit(2) from e
-    columns = (
-        TextColumn("{task.description:16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console) as bars:
-        tasks = {what: bars.add_task(label, total=None) for what, label in LABELS.items()}
-
-        def tell(what: str, done: int, total: int) -> None:
-            bars.update(tasks[what], completed=done, total=total)
-
-        try:
+    try:
+        with study_bars(console) as tell:
             results = run_study(chosen, out, cache, workers, tell)
-        except FileNotFoundError as e:  # the real faces
-            console.print(f"[red]{e}[/red]")
-            raise typer.Exit(1) from e
-        except (KeyboardInterrupt, BrokenExecutor) as e:
-            console.print("Interrupted. The same command goes on from here.")
-            raise typer.Exit(EXIT_INTERRUPTED) from e
+    except FileNotFoundError as e:  # the real faces
+        console.print(f"[red]{e}[/red]")
+        raise typer.Exit(1) from e
     page = write_study(results, out, f"omote-sim levers --plan {plan}")
     console.print((out / "levers.md").read_text(), markup=False)
     console.print(f"Report: {page.resolve()}")

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from concurrent.futures import BrokenExecutor
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from core_model.settings_file import SettingsError
+from simulations.commands.study_bars import study_bars
 from simulations.faces.site import CACHE
 from simulations.tradeoff.grid import load_grid
 from simulations.tradeoff.page import write_study
 from simulations.tradeoff.study import run_study
 
-EXIT_INTERRUPTED = 130
-LABELS = {"faces": "drawing people", "cells": "trainings"}
 console = Console()
 app = typer.Typer()
 
@@ -45,20 +42,8 @@ def tradeoff(
     except (FileNotFoundError, SettingsError) as e:
         console.print(f"[red]{e}[/red]")
         raise typer.Exit(2) from e
-    columns = (
-        TextColumn("{task.description:16}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
-    )  # fmt: skip
-    with Progress(*columns, console=console) as bars:
-        tasks = {what: bars.add_task(label, total=None) for what, label in LABELS.items()}
-
-        def tell(what: str, done: int, total: int) -> None:
-            bars.update(tasks[what], completed=done, total=total)
-
-        try:
-            results = run_study(plan, out, cache, workers, tell)
-        except (KeyboardInterrupt, BrokenExecutor) as e:
-            console.print("Interrupted. The same command goes on from here.")
-            raise typer.Exit(EXIT_INTERRUPTED) from e
+    with study_bars(console) as tell:
+        results = run_study(plan, out, cache, workers, tell)
     page = write_study(results, out, f"omote-sim tradeoff --grid {grid}", leakage_limit)
     console.print((out / "tradeoff.md").read_text(), markup=False)
     console.print(f"Report: {page.resolve()}")

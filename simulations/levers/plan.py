@@ -12,6 +12,7 @@ from core_model.action_units import check_aus
 from core_model.adaptation import AdaptationConfig, Trained
 from core_model.config import OptimiserConfig, PretrainConfig, Settings
 from core_model.settings_file import load_settings
+from simulations.shipped import find_shipped
 from simulations.tradeoff.grid import Cell, Corpus, Method
 
 Start = Literal["reference", "no augmentation", "pretrained"]
@@ -146,9 +147,5 @@ def load_plan(name: str) -> LeverPlan:
         FileNotFoundError: There is none; names those that are shipped.
         SettingsError: It is not right; names file and field.
     """
-    shipped = Path(__file__).parent / "plans"
-    path = Path(name) if Path(name).exists() else shipped / f"{name}.toml"
-    if not path.exists():
-        names = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
-        raise FileNotFoundError(f"no plan {name}; shipped are: {names}")
+    path = find_shipped(name, Path(__file__).parent / "plans", "plan")
     return load_settings(path, LeverPlan)

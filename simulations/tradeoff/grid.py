@@ -13,6 +13,7 @@ from core_model.action_units import check_aus
 from core_model.config import FinetuneConfig, OptimiserConfig, Settings
 from core_model.settings_file import load_settings
 from simulations.faces.spec import LOOKS
+from simulations.shipped import find_shipped
 
 Reversal = Literal["absolute", "relative"]
 IdentityLoss = Literal["bce_onehot", "ce"]
@@ -166,9 +167,5 @@ def load_grid(name: str) -> Grid:
         FileNotFoundError: There is none; names those that are shipped.
         SettingsError: It is not right; names file and field.
     """
-    shipped = Path(__file__).parent / "grids"
-    path = Path(name) if Path(name).exists() else shipped / f"{name}.toml"
-    if not path.exists():
-        names = ", ".join(sorted(p.stem for p in shipped.glob("*.toml")))
-        raise FileNotFoundError(f"no grid {name}; shipped are: {names}")
+    path = find_shipped(name, Path(__file__).parent / "grids", "grid")
     return load_settings(path, Grid)
