@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
-
-from core_model.schema import Arrays
+from numpy.typing import NDArray
 
 _BLOCK = 1 << 16  # values at a time: the working copy stays in the processor's cache
 
 
-def change_norm(old: Arrays, new: Arrays) -> float:
+def change_norm(
+    old: Mapping[str, NDArray[np.float32]], new: Mapping[str, NDArray[np.float32]]
+) -> float:
     """Return the L2 norm of ``new - old`` over all weights of ``new``.
 
     Sums are in double precision between blocks; within one, single precision is finer than any

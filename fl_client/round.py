@@ -34,6 +34,7 @@ from core_model.protocol.messages import (
     Weighting,
     digest,
 )
+from core_model.protocol.wire import sent_as
 from core_model.training.seeds import derive_seed
 from fl_client.caps import check_request, trained_aus
 from fl_client.errors import RoundRefusedError
@@ -119,7 +120,7 @@ def attested_round(
     labelled = trained_aus(plan, site.config)
     try:
         trained = (train or _train)(request, site, selection, labelled, state, account)
-        sent = trained.shared if pack is None else pack(request, trained, labelled)
+        sent = (pack or _in_clear)(request, trained, labelled)
 
         # (4) Still allowed? A withdrawal while we trained voids the round for this site.
         ruling = site.gate.recheck_assets(selection.ruling).ruling
@@ -165,6 +166,12 @@ def _train(
         request, recordings, labelled, state, site.device, account.chance, account.charge,
         site.frames, frozen_head_of(plan, site.config),
     )  # fmt: skip
+
+
+def _in_clear(
+    request: RoundRequest, trained: Trained, _: tuple[int, ...]
+) -> dict[str, NDArray[Any]]:
+    return sent_as(trained.shared, request.arrays, request.plan.wire)
 
 
 def _started(plan: RoundPlan) -> RoundStarted:

@@ -17,6 +17,7 @@ from core_model.protocol.messages import (
     digest,
 )
 from core_model.protocol.secure import MaskedUpdate
+from core_model.protocol.wire import received_as
 from core_model.schema import Arrays, ParameterSchema, SchemaError
 from fl_server.config import Demands, EnrolledSite
 from fl_server.errors import UpdateRefusedError
@@ -44,8 +45,8 @@ def admit(
     seen: Seen | None,
     model_in: Arrays,
     last_head: TreeHead | None = None,
-) -> tuple[Attestation, Seen]:
-    """Check an update of ``site`` for ``plan``; return its attestation and what to remember.
+) -> tuple[Attestation, Seen, Arrays]:
+    """Check an update; return its attestation, what to remember, and the weights that it means.
 
     ``model_in`` holds the weights that the plan names; ``last_head`` is that of the site's consent
     log that its proof of growth must begin from, None: the one in ``seen``.
@@ -60,12 +61,15 @@ def admit(
     check_site(update, site)
     # (2) exactly the shared weights, finite
     try:
-        schema.check(update.arrays)
+        arrays = received_as(update.arrays, model_in, plan.wire)
+        schema.check(arrays)
     except SchemaError as e:
         raise UpdateRefusedError(RefusalCode.WRONG_WEIGHTS, str(e)) from e
     # (3) no further from the model that came in than the plan allows
-    _check_norm(update, plan, model_in)
-    return check_statement(update, digest(update.arrays), plan, site, demands, seen, last_head)
+    _check_norm(arrays, plan, model_in)
+    update_digest = digest(update.arrays)
+    statement = check_statement(update, update_digest, plan, site, demands, seen, last_head)
+    return *statement, arrays
 
 
 def check_site(update: Statement, site: EnrolledSite) -> None:
@@ -103,10 +107,10 @@ def check_statement(
     return attestation, now_seen
 
 
-def _check_norm(update: SiteUpdate, plan: RoundPlan, model_in: Arrays) -> None:
+def _check_norm(arrays: Arrays, plan: RoundPlan, model_in: Arrays) -> None:
     if plan.max_update_norm is None:
         return
-    norm = change_norm(model_in, update.arrays)
+    norm = change_norm(model_in, arrays)
     if not norm <= plan.max_update_norm:
         detail = f"the change has norm {norm:.4g}, the plan allows {plan.max_update_norm:g}"
         raise UpdateRefusedError(RefusalCode.TOO_LARGE, detail)

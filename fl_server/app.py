@@ -182,7 +182,7 @@ def _ask_secure(
     messages, trains = [], False
     for node, request in requests.items():
         if isinstance(request, MaskedRequest):
-            weights = weights or encode_weights(request.request.arrays)
+            weights = weights or encode_weights(request.request.arrays, request.request.plan.wire)
             trains = True
         content = encode_secure_request(request, weights)
         messages.append((node, content))
@@ -272,7 +272,7 @@ def _requests(
         if witnesses is not None:
             request = witnesses.ask(site_id, request)
         if weights is None:
-            weights = encode_weights(request.arrays)
+            weights = encode_weights(request.arrays, request.plan.wire)
         yield Message(
             encode_request(request, weights),
             node,

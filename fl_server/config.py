@@ -13,6 +13,7 @@ from core_model.action_units import check_aus
 from core_model.config import Settings, TrainingConfig
 from core_model.privacy.plan import PrivacyPlan
 from core_model.protocol.messages import Weighting
+from core_model.protocol.wire import Wire
 from core_model.settings_file import SettingsError, explain, load_settings
 from fl_server.robust import RobustSettings, least_sites
 from fl_server.secure_settings import SecureSumSettings
@@ -136,6 +137,7 @@ class FederationDraft(Settings):
     stages: tuple[Stage, ...] = Field(min_length=1)
     sites: tuple[EnrolledSite, ...] = ()  # and those in sites/, from omote-server enroll
     weighting: Weighting = Weighting.SITE
+    wire: Wire = "float32"  # float16: half the bytes of each round
     quorum: int = Field(1, ge=1)  # sites; with fewer the weights stay as they are
     quorum_subjects: int = Field(1, ge=1)  # people, as far as sites vouch for min_subjects each
     min_subjects: int = Field(1, ge=1)  # people that a site must have in a round

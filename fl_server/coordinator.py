@@ -18,6 +18,7 @@ from core_model.protocol.messages import (
     Weighting,
     digest,
 )
+from core_model.protocol.wire import rounded
 from core_model.schema import Arrays, ParameterSchema
 from fl_server.admission import admit
 from fl_server.config import EnrolledSite, FederationConfig, Stage
@@ -28,6 +29,7 @@ from fl_server.moments import forget_moments, load_moments, save_moments
 from fl_server.robust import make_aggregator
 from fl_server.round_book import RoundBook
 from fl_server.round_state import BranchPoint, RoundSummary, load_state, save_state
+from fl_server.rounding import round_off
 from fl_server.server_optimiser import take_step
 from fl_server.weighing import weights_of
 
@@ -54,7 +56,10 @@ class Coordinator:
         self._cosigned = cosigned
         state = load_state(config.output, config.run_id)
         path = config.initial if state.round == 0 else _checkpoint(config, state.round)
-        self.arrays, self._manifest = load_checkpoint(path)
+        begun, self._manifest = load_checkpoint(path)
+        self.arrays = rounded(begun, config.wire)
+        if state.round and digest(self.arrays) != self._manifest.digest:
+            raise ValueError("wire: the rounds before were sent as float32; begin a new run")
         if self._manifest.action_units != config.action_units:
             raise ValueError(
                 f"action_units: the checkpoint has {self._manifest.action_units}, "
@@ -136,6 +141,7 @@ class Coordinator:
             ledger_root=seen.ledger.root if seen and seen.ledger else None,
             max_update_norm=stage.max_update_norm,
             proximal=stage.proximal,
+            wire=self.config.wire,
             secure=secure and secure.terms(stage.aggregation, stage.max_update_norm),
         )
         self.book.plan = plan_digest(plan)
@@ -234,14 +240,14 @@ class Coordinator:
         site = self.site(site_id)
         plan = self.request(site_id).plan
         demands, seen, head = self.config.demands, self.seen(site_id), self.last_head(site_id)
-        attestation, now_seen = admit(
+        attestation, now_seen, arrays = admit(
             update, plan, site, self.update_schema, demands, seen, self.arrays, head
         )
         if attestation.update in self._admitted_before():
             raise UpdateRefusedError(RefusalCode.REPLAYED, "these weights were admitted before")
         weight, row_weights = weights_of(site, attestation, self.config.weighting)
         try:
-            self._aggregator.fold(update.arrays, weight, row_weights)
+            self._aggregator.fold(arrays, weight, row_weights)
         except ValueError as e:
             raise UpdateRefusedError(RefusalCode.WRONG_WEIGHTS, str(e)) from e
         self.book.admit(site_id, now_seen, attestation.update, update.attestation)
@@ -257,13 +263,18 @@ class Coordinator:
         is_summed = self.stage.secure_sum is not None
         assert not is_summed or isinstance(self._sum, dict), "a secure round ended without its sum"
         mean = self._sum if isinstance(self._sum, dict) else self._aggregator.mean(self.arrays)
-        weights, self._moments = take_step(self.stage, self.arrays, mean, self._moments)
+        weights, moments = take_step(self.stage, self.arrays, mean, self._moments)
+        if self.config.wire == "float16":
+            weights, residue = round_off(weights, self._moments)
+            moments |= residue
+        self._moments = moments
         return weights
 
     def _load_moments(self) -> Arrays:
         """Return what the optimiser remembers of the round before, if this stage has one."""
         stage, before = self._locate()
-        if self.is_done or self._state.round == before or not stage.has_moments:
+        remembers = stage.has_moments or self.config.wire == "float16"
+        if self.is_done or self._state.round == before or not remembers:
             return {}
         # Of the rounds before a branch only the last one's were kept: there it begins anew.
         branched = self._state.branch.round if self._state.branch else 0

@@ -14,6 +14,7 @@ from pydantic import Field
 
 from core_model.config import EncoderConfig, Purpose, Settings, TrainingConfig
 from core_model.privacy.plan import PrivacyPlan
+from core_model.protocol.wire import Travelling, Wire
 from core_model.schema import Arrays
 from core_model.secure_sum.terms import SecureTerms
 
@@ -51,6 +52,7 @@ class RoundPlan(Settings):
     ledger_root: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     max_update_norm: float | None = Field(None, gt=0)  # L2, of the change from model_in; None: any
     proximal: float = Field(0.0, ge=0)  # mu of FedProx: pull towards the weights that came along
+    wire: Wire = "float32"  # float16: half the bytes; updates are then changes from model_in
     secure: SecureTerms | None = None  # updates are added up in secret; None: sent in clear
 
     @property
@@ -92,12 +94,13 @@ class RoundRequest:
 class SiteUpdate:
     """A site's answer: shared weights after the round and a signed attestation about them.
 
+    ``arrays`` are as they travel (``core_model.protocol.wire``), and the attestation is about them.
     ``labelled_aus`` are the AUs whose rows the site trained. Counts of frames, where the plan asks
     for them and the site allows it, are in the attestation: what weighs in the mean is signed.
     """
 
     site_id: str
-    arrays: Arrays
+    arrays: Travelling
     attestation: bytes  # DSSE envelope
     labelled_aus: tuple[int, ...] = ()
     cosignature: str = ""  # a line for the server's head that came with the request

@@ -28,9 +28,13 @@ from core_model.protocol.messages import (
     SiteUpdate,
     Witnessing,
 )
+from core_model.protocol.wire import Travelling, Wire
 from core_model.schema import Arrays
 
-RAW_FLOAT32 = "omote.float32.le"
+RAW: dict[str, np.dtype[Any]] = {
+    "omote.float32.le": np.dtype("<f4"),
+    "omote.float16.le": np.dtype("<f2"),
+}
 """How weights travel: plain little-endian bytes, whose number must fit the shape. Flower's own way,
 ``.npy``, has a header that can claim a terabyte, and numpy takes the memory before it looks."""
 
@@ -69,9 +73,9 @@ def read_records(raw: bytes) -> RecordDict:
         raise RecordError("expected records in Flower's wire format") from e
 
 
-def encode_weights(arrays: Arrays) -> ArrayRecord:
-    """Pack weights. The record may stand in many messages at once."""
-    return ArrayRecord({name: _pack(name, array) for name, array in arrays.items()})
+def encode_weights(arrays: Arrays, wire: Wire = "float32") -> ArrayRecord:
+    """Pack the weights of a request. The record may stand in many messages at once."""
+    return _pack_all({name: array.astype(wire, copy=False) for name, array in arrays.items()})
 
 
 def encode_request(request: RoundRequest, weights: ArrayRecord | None = None) -> RecordDict:
@@ -82,7 +86,7 @@ def encode_request(request: RoundRequest, weights: ArrayRecord | None = None) ->
         weights: The weights of ``request``, if they are packed already for another site.
     """
     plan = ConfigRecord({"json": request.plan.model_dump_json()})
-    arrays = encode_weights(request.arrays) if weights is None else weights
+    arrays = encode_weights(request.arrays, request.plan.wire) if weights is None else weights
     content = RecordDict({"arrays": arrays, "plan": plan})
     if (told := request.witnessing) is not None:
         content[WITNESSING] = ConfigRecord(
@@ -108,7 +112,9 @@ def decode_request(content: RecordDict, max_bytes: int = MAX_WEIGHT_BYTES) -> Ro
     except ValidationError as e:
         raise RecordError("not a round plan of this version") from e
     views = _unpack(content, max_bytes)
-    arrays = {name: view.copy() for name, view in views.items()}
+    if any(view.dtype != plan.wire for view in views.values()):
+        raise RecordError(f"expected weights in {plan.wire}, as the plan says")
+    arrays: Arrays = {name: view.astype(np.float32) for name, view in views.items()}
     return RoundRequest(plan, arrays, _witnessing(content))
 
 
@@ -130,7 +136,7 @@ def encode_update(update: SiteUpdate) -> RecordDict:
     """Pack a site's answer."""
     return RecordDict(
         {
-            "arrays": encode_weights(update.arrays),
+            "arrays": _pack_all(update.arrays),
             "update": ConfigRecord(
                 {
                     "site-id": update.site_id,
@@ -201,13 +207,19 @@ def decode_refusal(content: RecordDict) -> RefusalCode:
         raise RecordError(f"unknown refusal code {str(code)[:20]}") from e
 
 
-def _pack(name: str, array: NDArray[np.float32]) -> Array:
-    if array.dtype != np.float32:
-        raise RecordError(f"{name}: expected float32, got {array.dtype}")
-    return Array("float32", array.shape, RAW_FLOAT32, array.astype("<f4", copy=False).tobytes())
+def _pack_all(arrays: Travelling) -> ArrayRecord:
+    return ArrayRecord({name: _pack(name, array) for name, array in arrays.items()})
 
 
-def _unpack(content: RecordDict, max_bytes: int) -> Arrays:
+def _pack(name: str, array: NDArray[Any]) -> Array:
+    for stype, kind in RAW.items():
+        if array.dtype == kind:
+            raw = array.astype(kind, copy=False).tobytes()
+            return Array(str(array.dtype), array.shape, stype, raw)
+    raise RecordError(f"{name}: expected float32 or float16, got {array.dtype}")
+
+
+def _unpack(content: RecordDict, max_bytes: int) -> Travelling:
     record = content["arrays"]
     if not isinstance(record, ArrayRecord) or len(record) > MAX_ARRAYS:
         raise RecordError(f"expected at most {MAX_ARRAYS} arrays")
@@ -216,14 +228,16 @@ def _unpack(content: RecordDict, max_bytes: int) -> Arrays:
     return {name: _view(name, array) for name, array in record.items()}
 
 
-def _view(name: str, array: Array) -> NDArray[np.float32]:
+def _view(name: str, array: Array) -> NDArray[Any]:
     if len(name) > MAX_TEXT or len(array.shape) > MAX_DIMENSIONS:
         raise RecordError(f"{name[:MAX_TEXT]}: name or shape is too long")
-    if (array.stype, array.dtype) != (RAW_FLOAT32, "float32"):
-        raise RecordError(f"{name}: expected {RAW_FLOAT32}")
-    if any(n < 0 for n in array.shape) or 4 * math.prod(array.shape) != len(array.data):
+    kind = RAW.get(array.stype)
+    if kind is None or array.dtype != kind.name:
+        raise RecordError(f"{name}: expected one of {sorted(RAW)}")
+    is_negative = any(n < 0 for n in array.shape)
+    if is_negative or kind.itemsize * math.prod(array.shape) != len(array.data):
         raise RecordError(f"{name}: {len(array.data)} bytes do not fill the shape {array.shape}")
-    return np.frombuffer(array.data, "<f4").reshape(array.shape)
+    return np.frombuffer(array.data, kind).reshape(array.shape)
 
 
 def fields_of(content: RecordDict, name: str, keys: set[str]) -> Mapping[str, Any]:
