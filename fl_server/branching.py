@@ -19,10 +19,11 @@ from core_model.checkpoint import load_checkpoint, manifest_path
 from core_model.durable import put_in_place
 from fl_server.config import FederationDraft, load_draft
 from fl_server.errors import StartError
+from fl_server.figures import figures_path
 from fl_server.folder import ServerFolder
 from fl_server.kept_attestations import keep_attestations, kept_envelopes
 from fl_server.round_log import RoundLog
-from fl_server.round_state import BranchPoint, RunState, load_state, save_state
+from fl_server.round_state import BranchPoint, RunState, load_state, model_path, save_state
 from fl_server.run_lock import hold
 
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -100,21 +101,18 @@ def _copy(draft: FederationDraft, output: Path, state: RunState, number: int) ->
     unfinished = output.with_name(f"{output.name}.draft")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    load_checkpoint(_model(draft.output, number))  # before anything points to it
+    load_checkpoint(model_path(draft.output, number))  # before anything points to it
+    figures_path(unfinished, 1).parent.mkdir()
     for each in range(1, number + 1):
-        path = _model(draft.output, each)
-        for file in (path, manifest_path(path)):
-            if file.exists():
-                os.link(file, unfinished / file.name)  # never written to again, so no copy
+        path = model_path(draft.output, each)
+        for file in (path, manifest_path(path), figures_path(draft.output, each)):
+            if file.exists():  # never written to again, so no copy
+                os.link(file, unfinished / file.relative_to(draft.output))
     for summary in state.summaries:
         envelopes = kept_envelopes(draft.output, summary.round, summary.admitted)
         keep_attestations(unfinished, summary.round, envelopes)
     save_state(unfinished, state)
     put_in_place(unfinished, output)
-
-
-def _model(output: Path, number: int) -> Path:
-    return output / f"round-{number:04d}.safetensors"
 
 
 def _rename_run(folder: ServerFolder, old: str, name: str) -> Path:

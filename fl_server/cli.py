@@ -12,6 +12,7 @@ import typer
 
 from consent.errors import ConsentError
 from core_model.checkpoint import CheckpointError, load_checkpoint
+from core_model.evaluation.public_set import PublicSet, read_public
 from core_model.settings_file import SettingsError
 from fl_server.branching import Branch, branch_off, roll_back
 from fl_server.config import load_federation
@@ -194,6 +195,28 @@ def status(folder: Folder) -> None:
 
 
 @app.command()
+def evaluate(folder: Folder) -> None:
+    """Measure the models of finished rounds on the public set of federation.toml.
+
+    start does so by itself; this makes up what is missing while it does not run.
+    """
+    from fl_server.evaluating import Evaluator
+    from fl_server.journal import Journal
+
+    place = ServerFolder(folder.resolve())
+    with plain_errors():
+        config = load_federation(place.federation)
+        if config.evaluation is None:
+            raise ServerError("no public set: add [evaluation] to federation.toml (docs/server.md)")
+        summaries = load_state(config.output, config.run_id).summaries
+        with Evaluator(place, config, Journal(typer.echo)) as evaluator:
+            evaluator.finish(summaries)
+            if left := evaluator.missing(summaries):
+                raise ServerError(f"rounds without figures: {', '.join(map(str, reversed(left)))}")
+    typer.echo("Every finished round of fine-tuning has its figures.")
+
+
+@app.command()
 def report(
     folder: Folder,
     out: Annotated[Path, typer.Option(help="The page.")] = Path("federation.html"),
@@ -226,6 +249,9 @@ def check(federation: FederationFile) -> None:
         typer.echo(f"  {site.site_id}: weight {site.weight:g}; {labels}{suspended}")
     typer.echo(f"initial checkpoint: {manifest.licence_line()}")
     typer.echo(f"shared in a round of finetuning: {shared.num_bytes():,} bytes a site")
+    if config.evaluation is not None:
+        with plain_errors():
+            typer.echo(_public(config.evaluation))
     typer.echo(f"Right. Next: omote-server start {path.parent}")
 
 
@@ -275,6 +301,16 @@ def verify(
         )
     checked = f", {num} attestations" if federation else ""
     typer.echo(f"Right: {found.head.size} rounds signed by {found.head.origin}{checked}.")
+
+
+def _public(settings: PublicSet) -> str:
+    try:
+        people = read_public(settings)
+    except ValueError as e:
+        raise ServerError(str(e)) from e
+    test, choosing = (len({r.subject_id for r in g}) for g in (people.test, people.validation))
+    how = f"{choosing} others choose the threshold" if choosing else "threshold 0.5"
+    return f"measured on {test} people of the public set; {how}"
 
 
 def _told_of(made: Branch) -> None:

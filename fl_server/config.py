@@ -11,6 +11,7 @@ from consent.errors import MalformedError
 from consent.keys import VerifierKey
 from core_model.action_units import check_aus
 from core_model.config import Settings, TrainingConfig
+from core_model.evaluation.public_set import PublicSet
 from core_model.privacy.plan import PrivacyPlan
 from core_model.protocol.messages import Weighting
 from core_model.protocol.wire import Wire
@@ -142,6 +143,7 @@ class FederationDraft(Settings):
     quorum_subjects: int = Field(1, ge=1)  # people, as far as sites vouch for min_subjects each
     min_subjects: int = Field(1, ge=1)  # people that a site must have in a round
     demands: Demands = Demands()
+    evaluation: PublicSet | None = None  # None: this server measures nothing
     link: LinkConfig = LinkConfig()
     timeout_s: float = Field(3600.0, gt=0)  # for one round
     join_timeout_s: float = Field(120.0, ge=0)  # for all sites to appear; later ones join then
@@ -262,6 +264,7 @@ def _load(path: Path, kind: type[Draft]) -> Draft:
         "sites": (*draft.sites, *enrolled_sites(path)),
         "initial": root / draft.initial,
         "output": root / draft.output,
+        "evaluation": draft.evaluation and draft.evaluation.below(root),
     }
     try:
         return kind.model_validate({**dict(draft), **changes})

@@ -9,7 +9,8 @@ from core_model.protocol.messages import RoundPlan
 from fl_server.config import FederationConfig
 
 _OF_ONE_SITE = {"nonce", "tree_size", "previous", "ledger_size", "ledger_root"}
-_OF_ONE_MACHINE = {"initial", "output", "link"}  # the initial weights are named by the first round
+# The initial weights are named by the first round; what is measured changes no round.
+_OF_ONE_MACHINE = {"initial", "output", "link", "evaluation"}
 
 
 def config_digest(config: FederationConfig) -> str:

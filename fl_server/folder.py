@@ -4,7 +4,7 @@
 
     federation.toml    what is trained, by the operator
     sites/SITE.toml    who takes part, from omote-server enroll
-    initial.safetensors and rounds/    the model, as federation.toml says
+    initial.safetensors and rounds/    the model, as federation.toml says, and its figures
     keys/              ca.key, server.key, round-log.key: mode 600
     ca.pem, server.pem the certificates that sites check
     round-log/         the signed log of rounds, and what sites cosigned of it

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Literal
 
+from core_model.evaluation.figures import RoundFigures
 from fl_server.refusals import EXPLAINED
 from fl_server.round_state import RoundSummary
 
@@ -66,3 +67,13 @@ class Journal:
         elif not summary.has_quorum:
             text = f"round {number}: no quorum, the model stayed as it was"
             self.say("no_quorum", text, "warning", round=number)
+
+    def figures(self, figures: RoundFigures) -> None:
+        """Write how good the model of a round is, on the public set."""
+        number, f1, probe = figures.round, figures.macro_f1, figures.probe
+        text = f"round {number}: macro F1 {f1.value or 0:.3f}"
+        if f1.low is not None and f1.high is not None:
+            text += f" [{f1.low:.3f}, {f1.high:.3f}]"
+        if probe is not None:
+            text += f"; identity probe {probe.accuracy:.3f}, guessing {probe.chance:.3f}"
+        self.say("measured", text, round=number, macro_f1=round(f1.value or 0, 4))

@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
+from core_model.evaluation.figures import RoundFigures
 from fl_server.errors import StartError
 from fl_server.round_state import RoundSummary
 
@@ -24,14 +25,16 @@ LOOPBACK = "127.0.0.1"
 SERVICES = ("", "superlink", "proxy", "rounds")  # "" is the server as a whole
 Summaries = Callable[[], tuple[RoundSummary, ...]]
 Alive = Callable[[], dict[str, bool]]
+Newest = Callable[[], RoundFigures | None]
 Counts = Counter[tuple[str, ...]]  # by the values of labels
 
 
 class RoundMetrics(Collector):
     """All numbers follow from the finished rounds, so that a restart loses none."""
 
-    def __init__(self, summaries: Summaries, alive: Alive) -> None:
-        self._summaries, self._alive = summaries, alive
+    def __init__(self, summaries: Summaries, alive: Alive, newest: Newest = lambda: None) -> None:
+        """Take what tells of rounds, of programs, and of the figures of the newest round."""
+        self._summaries, self._alive, self._newest = summaries, alive, newest
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics as they stand."""
@@ -59,6 +62,21 @@ class RoundMetrics(Collector):
         for name, is_alive in self._alive().items():
             up.add_metric([name], float(is_alive))
         yield up
+        if (figures := self._newest()) is not None:
+            yield from _measured(figures)
+
+
+def _measured(figures: RoundFigures) -> Iterator[Metric]:
+    yield GaugeMetricFamily("omote_figures_round", "That was measured last.", figures.round)
+    macro = figures.macro_f1.value or 0.0
+    yield GaugeMetricFamily("omote_macro_f1", "On the public set.", macro)
+    f1 = GaugeMetricFamily("omote_f1", "On the public set.", labels=["au"])
+    for au, measure in figures.f1.items():
+        f1.add_metric([str(au)], measure.value or 0.0)
+    yield f1
+    if (probe := figures.probe) is not None:
+        yield GaugeMetricFamily("omote_identity_probe", "Frames named rightly.", probe.accuracy)
+        yield GaugeMetricFamily("omote_identity_chance", "The same by guessing.", probe.chance)
 
 
 def _by(name: str, help_text: str, labels: list[str], counts: Counts) -> Metric:

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -35,28 +36,36 @@ def environment(home: Path) -> dict[str, str]:
 class Program:
     """A running program, in a process group of its own. It does not outlive this process."""
 
-    def __init__(self, name: str, command: list[str], log: Path, env: dict[str, str]) -> None:
+    def __init__(
+        self, name: str, command: list[str], log: Path, env: dict[str, str], told: str | None = None
+    ) -> None:
         """Start it; what it says goes to ``log``, which begins anew.
+
+        A program of ours that is ``told`` something, a line on its standard input, ends by itself
+        when that closes. Then nothing runs between fork and exec, so that threads may be there.
 
         Raises:
             StartError: It cannot be started.
         """
         self.name, self.log = name, log
+        must_be_ended = told is None and sys.platform == "linux"
         if log.exists():
             log.replace(log.with_suffix(".log.before"))
         try:
             with _private(log) as f:
                 self._process = subprocess.Popen(  # noqa: S603 - our own arguments
                     command,
-                    stdin=subprocess.DEVNULL,
+                    stdin=subprocess.DEVNULL if told is None else subprocess.PIPE,
                     stdout=f,
                     stderr=subprocess.STDOUT,
                     env=env,
                     start_new_session=True,  # Ctrl-C is for us: we end them in order
-                    preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                    preexec_fn=_end_with_parent if must_be_ended else None,
                 )
         except OSError as e:
             raise StartError(f"{name} cannot be started: {e}") from e
+        if told is not None:
+            self._tell(told)
 
     @property
     def pid(self) -> int:
@@ -79,6 +88,12 @@ class Program:
             except subprocess.TimeoutExpired:
                 continue
         self._process.wait()
+
+    def _tell(self, line: str) -> None:
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):  # it ended at once; its log says why
+            self._process.stdin.write(line.encode() + b"\n")
+            self._process.stdin.flush()
 
 
 def superlink_command(port: int, tls: tuple[Path, Path, Path] | None, database: Path) -> list[str]:

@@ -33,6 +33,7 @@ from fl_server.folder import ServerFolder
 from fl_server.kept_attestations import check_kept
 from fl_server.release_gate import Evidence, ReleasePolicy, ReleaseRefusedError, decide
 from fl_server.round_log import RoundEntry, VerifiedLog, lineage, read_log
+from fl_server.round_state import model_path
 
 Kind = TypeVar("Kind", bound=Settings)
 
@@ -77,7 +78,7 @@ def _last_model(config: FederationConfig, entries: list[RoundEntry]) -> Checkpoi
     if not entries:
         raise ServerError(f"{config.run_id}: no round is in the log; there is nothing to release")
     last = entries[-1]
-    path = config.output / f"round-{last.round:04d}.safetensors"
+    path = model_path(config.output, last.round)
     arrays, manifest = load_checkpoint(path)
     shared = manifest.weights.shared(last.purpose).parameters
     if digest({p.name: arrays[p.name] for p in shared}) != last.model_out:

@@ -13,7 +13,7 @@ from core_model.checkpoint import CheckpointManifest, manifest_path
 from fl_server.config import FederationDraft, load_draft
 from fl_server.folder import ServerFolder
 from fl_server.refusals import EXPLAINED
-from fl_server.round_state import RoundSummary, load_state
+from fl_server.round_state import RoundSummary, load_state, model_path
 
 
 def write_report(folder: ServerFolder, out: Path, now: datetime) -> None:
@@ -64,7 +64,7 @@ def _model(config: FederationDraft, summaries: tuple[RoundSummary, ...]) -> dict
     """Return what is known of the last model; nothing before the first round."""
     if not summaries:
         return {}
-    path = config.output / f"round-{summaries[-1].round:04d}.safetensors"
+    path = model_path(config.output, summaries[-1].round)
     try:
         manifest = CheckpointManifest.model_validate_json(manifest_path(path).read_text())
     except (OSError, ValidationError) as e:

@@ -104,6 +104,11 @@ def _remember(seen: Seen) -> RememberedSite:
     )
 
 
+def model_path(folder: Path, number: int) -> Path:
+    """Return where the weights after a round lie."""
+    return folder / f"round-{number:04d}.safetensors"
+
+
 def load_state(folder: Path, run_id: str) -> RunState:
     """Return the state in ``folder``, or that of a new run.
 

@@ -33,13 +33,15 @@ from fl_server.config import FederationConfig, LinkConfig, load_federation, spli
 from fl_server.control import Control
 from fl_server.coordinator import Coordinator
 from fl_server.errors import StartError
+from fl_server.evaluating import Evaluator
+from fl_server.figures import newest_figures
 from fl_server.folder import ServerFolder
 from fl_server.journal import Journal
 from fl_server.monitoring import Monitor, RoundMetrics
 from fl_server.programs import Program, environment, superlink_command
 from fl_server.proxy import ProxyFiles, find_proxy, proxy_config
 from fl_server.round_log import RoundLog
-from fl_server.round_state import RunState, load_state
+from fl_server.round_state import RoundSummary, RunState, load_state
 from fl_server.run_lock import hold, wait_until_free
 
 START_S = 60.0
@@ -70,10 +72,12 @@ def run_server(folder: ServerFolder, options: Options, journal: Journal) -> None
     folder.logs.mkdir(exist_ok=True, mode=0o700)
     with hold(folder.lock, LOCK_S), _stoppable():
         config = check_ready(folder, options)
-        with ExitStack() as stack:
-            server = _Server(folder, config, options, journal, stack)
-            server.start()
-            server.watch()
+        with Evaluator(folder, config, journal) as evaluator:
+            with ExitStack() as stack:
+                server = _Server(folder, config, options, journal, stack)
+                server.start()
+                server.watch(evaluator)
+            evaluator.finish(server.summaries)
     journal.say("finished", "All rounds are finished.")
 
 
@@ -144,7 +148,11 @@ class _Server:
         shutil.rmtree(flower / "apps", ignore_errors=True)
         tls = None if self._options.insecure else _loopback_tls(self._folder.run)
         port = split_address(link.listen)[1] if self._options.insecure else link.superlink_port
-        metrics = RoundMetrics(lambda: self._state.summaries, self._alive)
+        metrics = RoundMetrics(
+            lambda: self.summaries,
+            self._alive,
+            lambda: newest_figures(self._config.output, self.summaries),
+        )
         self._stack.callback(self._wait_for_rounds_to_end)
         command = superlink_command(port, tls, self._folder.run / "superlink.sqlite")
         self._launch("superlink", command, environment(flower))
@@ -174,8 +182,13 @@ class _Server:
             next_round=self._state.round + 1,
         )
 
-    def watch(self) -> None:
-        """Watch until the last round is finished.
+    @property
+    def summaries(self) -> tuple[RoundSummary, ...]:
+        """The finished rounds, as looked at last."""
+        return self._state.summaries
+
+    def watch(self, evaluator: Evaluator) -> None:
+        """Watch until the last round is finished; see to it that each is measured.
 
         Raises:
             StartError: A program ended before.
@@ -190,6 +203,7 @@ class _Server:
                 is_over = self._control.run_state(self._run_id).is_over
             # Looked at last: what ended may have finished the last round just before.
             self._take_news()
+            evaluator.step(self._state.summaries)
             if self._state.round >= total:
                 return
             well = {**alive, "rounds": not is_over}

@@ -146,7 +146,7 @@ def evaluate_model(
         comparison = _compare(epochs, other, people, policy, device)
     return EvaluationResult(
         model=model_facts(checkpoint, manifest, len(epochs)),
-        data=_data_facts(people, test),
+        data=data_facts(people, test),
         action_units=test.action_units,
         left_out=left_out,
         protocols=run_protocols(epochs, protocols, policy),
@@ -225,7 +225,8 @@ def model_facts(path: Path, manifest: CheckpointManifest, num_epochs: int) -> Mo
     )
 
 
-def _data_facts(people: People, test: Predictions) -> DataFacts:
+def data_facts(people: People, test: Predictions) -> DataFacts:
+    """Return who was tested on, in numbers."""
     positives = ((test.aus > 0.5) & (test.known > 0.5)).sum(axis=0)
     return DataFacts(
         name=people.name,

@@ -15,7 +15,7 @@ from core_model.checkpoint import CheckpointManifest, manifest_path
 from fl_server.config import load_draft
 from fl_server.folder import ServerFolder
 from fl_server.refusals import EXPLAINED
-from fl_server.round_state import RoundSummary, RunState, load_state
+from fl_server.round_state import RoundSummary, RunState, load_state, model_path
 from fl_server.run_lock import holder
 from fl_server.standing import is_well
 
@@ -95,7 +95,7 @@ def model_file(folder: ServerFolder, number: int) -> Path | None:
     """Return the weights after a finished round; None if there is no such round or file."""
     config = load_draft(folder.federation)
     state = load_state(config.output, config.run_id)
-    path = _path(config.output, number)
+    path = model_path(config.output, number)
     return path if 1 <= number <= state.round and path.is_file() else None
 
 
@@ -134,7 +134,7 @@ def _site(site_id: str, aus: tuple[int, ...], is_suspended: bool, state: RunStat
 
 
 def _model(output: Path, summary: RoundSummary) -> Model:
-    path = _path(output, summary.round)
+    path = model_path(output, summary.round)
     try:
         manifest = CheckpointManifest.model_validate_json(manifest_path(path).read_text())
         licence, size = manifest.licence_line(), path.stat().st_size
@@ -150,10 +150,6 @@ def _model(output: Path, summary: RoundSummary) -> Model:
         licence=licence,
         megabytes=size / 1e6,
     )
-
-
-def _path(output: Path, number: int) -> Path:
-    return output / f"round-{number:04d}.safetensors"
 
 
 def _certificate_ends(path: Path) -> datetime | None:

@@ -19,6 +19,7 @@ from fl_server.cli import app
 from fl_server.config import load_draft, load_federation
 from fl_server.coordinator import Coordinator
 from fl_server.errors import StartError
+from fl_server.figures import figures_path
 from fl_server.round_check import check_attestations
 from fl_server.round_log import lineage, read_log
 from fl_server.round_state import BranchPoint, load_state
@@ -100,8 +101,12 @@ def test_a_run_that_is_rolled_back_goes_on_from_that_round_and_loses_nothing(fin
 
 def test_a_branch_at_the_last_round_has_its_very_model(finished) -> None:
     server, _ = finished
+    measured = figures_path(load_draft(server.federation).output, 1)
+    measured.parent.mkdir()
+    measured.write_text("{}")
     before = Coordinator(load_federation(server.federation)).arrays
     branch_off(server, "other", ROUNDS)
+    assert figures_path(load_draft(server.federation).output, 1).samefile(measured)
     after = Coordinator(load_federation(server.federation))
     assert digest(after.arrays) == digest(before)
     assert after.is_done
