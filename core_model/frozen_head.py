@@ -19,14 +19,21 @@ WEIGHT, BIAS = "identity_head.weight", "identity_head.bias"
 
 
 class FrozenHeadError(ValueError):
-    """The head is missing, damaged, of another encoder, or not the one that a plan names."""
+    """The head is missing, damaged, cannot be written, or is not the one that a plan names."""
 
 
 def write_frozen_head(path: Path, head: Arrays) -> str:
-    """Write a head whole or not at all; return its digest, for the plan."""
+    """Write a head whole or not at all; return its digest, for the plan.
+
+    Raises:
+        FrozenHeadError: It cannot be written.
+    """
     draft = path.with_name(f"{path.name}.draft")
-    save_file(head, draft)
-    draft.replace(path)
+    try:
+        save_file(head, draft)
+        draft.replace(path)
+    except (OSError, SafetensorError) as e:
+        raise FrozenHeadError(f"{path}: cannot be written: {e}") from e
     return digest(head)
 
 

@@ -21,7 +21,9 @@ def public_head(
 ) -> None:
     """Train a linear head that names public people, for identity_head = "frozen" in a plan.
 
-    The encoder of a private round learns to confuse it. It must know nobody of any site.
+    The encoder of a private round learns to confuse it. It must know nobody of any site: give it
+    PUBLIC or generated people. The plan names the digest that is printed; each site gets the file
+    and lists it in frozen_heads of its site.toml. What it brings is measured in docs/privacy.md.
     """
     from core_model.data.frames import FrameDataset  # torch takes a second: not for --help
     from core_model.data.recordings import read_recordings
