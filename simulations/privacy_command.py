@@ -23,7 +23,11 @@ def privacy(
         "out/privacy"
     ),
     grid: Annotated[
-        str, typer.Option(help="tiny: two cells; cross: each setting against epsilon; full: all.")
+        str,
+        typer.Option(
+            help="tiny: two cells; cross: each setting against epsilon; heads: each identity head "
+            "of the private phase; full: all."
+        ),
     ] = "cross",
     seeds: Annotated[int, typer.Option(min=1, help="How many, of sampling and noise.")] = 3,
     workers: Annotated[int, typer.Option(min=1, help="Processes; one for each core.")] = 2,
@@ -33,11 +37,13 @@ def privacy(
 
     A detector is trained on public people, with and without IAT; then sites fine-tune it under a
     promise about each of their people. Varied: which weights train, people a site, sites. Writes
-    curve.md, curve.json and plots. Every cell is kept as soon as it is measured: interrupt it
-    with Ctrl-C, and the same command goes on.
+    curve.md, curve.json and plots; with --grid heads, heads.md and heads.json: F1, and how well
+    people are told apart by the features. Every cell is kept as soon as it is measured: interrupt
+    it with Ctrl-C, and the same command goes on.
     """
     from simulations.privacy_cell import Effort  # torch takes a second: not for --help
     from simulations.privacy_curve import cells_of, run_curve
+    from simulations.privacy_heads import write_heads
     from simulations.privacy_page import write_curve
 
     effort = Effort() if grid != "tiny" else Effort(
@@ -64,7 +70,8 @@ def privacy(
     command = f"omote-sim privacy --grid {grid} --seeds {seeds}"
     processors = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count()
     machine = f"{platform.machine()}, {processors} processors"
-    table = write_curve(results, command, machine, out)
+    write = write_heads if grid == "heads" else write_curve
+    table = write(results, command, machine, out)
     typer.echo(f"Table: {table.resolve()}")
-    for plot in sorted(out.glob("curve-*.svg")):
+    for plot in sorted(out.glob("curve-*.svg")) if grid != "heads" else ():
         typer.echo(f"Plot:  {plot.resolve()}")

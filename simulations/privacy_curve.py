@@ -12,7 +12,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
 
-from core_model.privacy.plan import Scope
+from core_model.privacy.plan import IdentityHead, Scope
 from simulations.faces.site import drawing_pool, make_face_site
 from simulations.faces.spec import LOOKS, FaceSiteSpec
 from simulations.privacy_cell import Cell, CellResult, Effort, measure_cell
@@ -23,6 +23,10 @@ SCOPES: tuple[Scope, ...] = ("head", "norms", "lora", "last_k", "full")
 PEOPLE, SITES = (16, 32, 64, 128), (1, 2, 4, 8)
 MIDDLE_SCOPE: Scope = "head"
 MIDDLE_PEOPLE, MIDDLE_SITES = 64, 2
+HEADS: tuple[IdentityHead, ...] = ("none", "frozen", "inside")
+HEADS_SCOPES: tuple[Scope, ...] = ("norms", "lora", "full")  # those that train the encoder
+HEADS_EPSILONS = (8.0, math.inf)
+STRONG = 8.0  # a reversal that is felt, to see what it would take
 Progress = Callable[[str, int, int], None]
 
 
@@ -30,7 +34,8 @@ def cells_of(grid: str, seeds: Sequence[int]) -> list[Cell]:
     """Return the cells of a grid.
 
     ``full`` is every combination. ``cross`` varies epsilon, and with it one other setting at a
-    time, the rest in the middle. ``tiny`` proves that it runs.
+    time, the rest in the middle. ``heads`` puts each identity head into the private phase.
+    ``tiny`` proves that it runs.
 
     Raises:
         ValueError: There is no such grid.
@@ -42,8 +47,10 @@ def cells_of(grid: str, seeds: Sequence[int]) -> list[Cell]:
         made = [_cell(*settings) for settings in every]
     elif grid == "cross":
         made = list(_cross())
+    elif grid == "heads":
+        made = list(_heads())
     else:
-        raise ValueError(f"no grid {grid!r}; there are: tiny, cross, full")
+        raise ValueError(f"no grid {grid!r}; there are: tiny, cross, heads, full")
     unique = list(dict.fromkeys(made))
     return [cell.model_copy(update={"seed": seed}) for seed in seeds for cell in unique]
 
@@ -124,6 +131,19 @@ def _cross() -> Iterator[Cell]:
             yield _cell(epsilon, MIDDLE_SCOPE, True, people, MIDDLE_SITES)
         for sites in SITES:
             yield _cell(epsilon, MIDDLE_SCOPE, True, MIDDLE_PEOPLE, sites)
+
+
+def _heads() -> Iterator[Cell]:
+    """Yield each head after IAT in public; without it too, and there with a strong reversal."""
+    settings = [(scope, True, 1.0) for scope in HEADS_SCOPES]
+    settings += [("full", False, 1.0), ("full", False, STRONG)]
+    for (scope, has_iat, scale), epsilon, head in itertools.product(
+        settings, HEADS_EPSILONS, HEADS
+    ):
+        if head == "none" and scale != 1.0:
+            continue
+        cell = _cell(epsilon, scope, has_iat, MIDDLE_PEOPLE, MIDDLE_SITES)
+        yield cell.model_copy(update={"identity_head": head, "reversal_scale": scale})
 
 
 def _cell(epsilon: float, scope: Scope, has_iat: bool, people: int, sites: int) -> Cell:

@@ -93,6 +93,13 @@ def start(public: Path) -> Arrays:
     return get_arrays(model, schema_of(model).shared("finetuning"))
 
 
+def public_model(public: Path) -> IATModel:
+    """Return the detector that a private phase begins with."""
+    model = IATModel(ENCODER, AUS, 1, FinetuneConfig())
+    set_arrays(model, start(public))
+    return model
+
+
 @lru_cache(maxsize=32)
 def faces_of(*listings: Path, people: int | None = None) -> FrameDataset:
     """Return the labelled faces of some lists, of their first people or of all."""
@@ -104,17 +111,14 @@ def faces_of(*listings: Path, people: int | None = None) -> FrameDataset:
 @lru_cache(maxsize=32)
 def features_of(public: Path, listing: Path, people: int) -> Tensor:
     """Return what the public encoder says of each face of a site. Shape: (F, D)."""
-    model = IATModel(ENCODER, AUS, 1, FinetuneConfig())
-    set_arrays(model, start(public))
-    return torch.from_numpy(predict(model, faces_of(listing, people=people), device=CPU)[1])
+    found = predict(public_model(public), faces_of(listing, people=people), device=CPU)
+    return torch.from_numpy(found[1])
 
 
 @lru_cache(maxsize=2)
 def public_f1(public: Path, faces: Faces) -> Figure:
     """Return F1 on new people before any private phase."""
-    model = IATModel(ENCODER, AUS, 1, FinetuneConfig())
-    set_arrays(model, start(public))
-    return f1_of(model, faces)
+    return f1_of(public_model(public), faces)
 
 
 def f1_of(model: IATModel, faces: Faces) -> Figure:

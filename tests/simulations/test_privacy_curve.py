@@ -104,4 +104,4 @@ def test_curve_runs_and_goes_on_where_it_stopped(tmp_path, monkeypatch) -> None:
 
 def test_unknown_grid_names_those_that_there_are() -> None:
     shown = CliRunner().invoke(app, ["privacy", "--grid", "huge"])
-    assert (shown.exit_code, "tiny, cross, full" in shown.output) == (1, True)
+    assert (shown.exit_code, "tiny, cross, heads, full" in shown.output) == (1, True)
