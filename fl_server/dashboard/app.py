@@ -45,14 +45,16 @@ class Dashboard:
         found = self._sessions.find(request.cookies.get(COOKIE))
         return found if found and found.account in self.accounts.names() else None
 
-    def overview(self, request: Request) -> Response:
-        """The page of the run."""
+    def show(self, request: Request, template: str) -> Response:
+        """A page of the run as it stands, for those who are signed in."""
+        if self.session(request) is None:
+            return RedirectResponse("/login", 303)
         try:
             now = look(self.folder)
         except (ServerError, SettingsError, OSError) as e:
             words = f"{self.words(request)['broken']}: {e}"
             return self.draw(request, "message.html", 500, message=words)
-        return self.draw(request, "overview.html", now=now, at=self.clock(), every_s=REFRESH_S)
+        return self.draw(request, template, now=now, at=self.clock(), every_s=REFRESH_S)
 
     async def sign_in(self, request: Request) -> Response:
         """Check a password; five wrong ones for a name are free, then one waits."""
@@ -116,9 +118,11 @@ def make_app(dashboard: Dashboard, hosts: Iterable[str]) -> Guard:
 
     @app.get("/")
     def overview(request: Request) -> Response:
-        if dashboard.session(request) is None:
-            return RedirectResponse("/login", 303)
-        return dashboard.overview(request)
+        return dashboard.show(request, "overview.html")
+
+    @app.get("/figures")
+    def figures(request: Request) -> Response:
+        return dashboard.show(request, "figures.html")
 
     @app.get("/model/{number}")
     def model(number: int, request: Request) -> Response:

@@ -12,7 +12,10 @@ from cryptography import x509
 from pydantic import ValidationError
 
 from core_model.checkpoint import CheckpointManifest, manifest_path
+from core_model.evaluation.figures import RoundFigures
 from fl_server.config import load_draft
+from fl_server.dashboard.curves import Measured, measured
+from fl_server.figures import shown_figures
 from fl_server.folder import ServerFolder
 from fl_server.refusals import EXPLAINED
 from fl_server.round_state import RoundSummary, RunState, load_state, model_path
@@ -65,6 +68,13 @@ class Overview:
     models: tuple[Model, ...]  # newest first
     reasons: tuple[tuple[str, str, int], ...]  # code, why, how often
     certificate_ends: datetime | None
+    has_public_set: bool  # to measure models on
+    figures: tuple[RoundFigures, ...]  # of the rounds that were measured, oldest first
+
+    @property
+    def measured(self) -> Measured | None:
+        """The same as plots; None of none."""
+        return measured(self.figures)
 
 
 def look(folder: ServerFolder) -> Overview:
@@ -88,6 +98,8 @@ def look(folder: ServerFolder) -> Overview:
         models=tuple(_model(config.output, s) for s in reversed(state.summaries)),
         reasons=tuple((name, EXPLAINED[name], n) for name, n in sorted(codes.items())),
         certificate_ends=_certificate_ends(folder.certificate),
+        has_public_set=config.evaluation is not None,
+        figures=shown_figures(config.output, state.summaries),
     )
 
 

@@ -7,10 +7,13 @@ import pytest
 from starlette.testclient import TestClient
 
 from consent.desk.accounts import Accounts, add_account
+from core_model.evaluation.figures import ProbeFigures, RoundFigures
+from core_model.evaluation.result import DataFacts, Measure
 from core_model.protocol.messages import RefusalCode
 from fl_server.config import EnrolledSite, load_draft
 from fl_server.dashboard import overview
 from fl_server.dashboard.app import Dashboard, make_app
+from fl_server.dashboard.curves import Box, plot, ticks
 from fl_server.dashboard.overview import look
 from fl_server.folder import ServerFolder
 from fl_server.founding import found
@@ -118,7 +121,7 @@ def test_a_look_tells_of_each_site_what_came_of_each_round(folder, sites) -> Non
     assert now.certificate_ends > STARTED
 
 
-@pytest.mark.parametrize("path", ["/", "/model/3"])
+@pytest.mark.parametrize("path", ["/", "/model/3", "/figures"])
 def test_nobody_sees_anything_before_signing_in(browser, path) -> None:
     answer = browser.get(path, follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "/login")
@@ -184,3 +187,90 @@ def test_a_damaged_record_is_told_and_not_hidden(browser, folder) -> None:
     answer = browser.get("/")
     assert answer.status_code == 500
     assert "damaged" in answer.text
+
+
+def measured(number, f1, low, high, probe=0.4):
+    """Figures of a round on 24 people who do not exist."""
+    one = Measure(value=f1, low=low, high=high)
+    return RoundFigures(
+        round=number, model=f"{number}" * 64, people="a" * 64,
+        data=DataFacts(
+            name="public set", num_people=24, num_recordings=48, num_frames=960,
+            num_validation_people=8, positives={1: 9, 12: 9}, licences=("CC0-1.0",),
+        ),
+        threshold_policy="val_swept_common", threshold=0.43, macro_f1=one,
+        f1={1: one, 12: Measure(value=0.75, low=0.5, high=1.0)}, always_f1={1: 0.25, 12: 0.35},
+        left_out={9: "only one label occurs"}, seconds=1.0,
+        probe=ProbeFigures(accuracy=probe, chance=1 / 24, labels=0.21, num_people=24),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Two measured rounds, as if their weights were there."""
+    found = (measured(2, 0.5, 0.25, 0.75), measured(3, 0.625, 0.5, 0.75, probe=0.3))
+    monkeypatch.setattr(overview, "shown_figures", lambda *_: found)
+    return found
+
+
+def test_figures_are_drawn_over_rounds_with_what_they_are_to_be_read_against(
+    browser, figures
+) -> None:
+    page = " ".join(sign_in(browser).text.split())
+    assert "On 24 people of the public set, who are of no site (960 frames, CC0-1.0)." in page
+    assert "The threshold, 0.43, was chosen by 8 others. Numbers: round 3." in page
+    assert re.search(r"Macro F1</b> <b class=\"value\">0\.625</b> .*?0\.500 to 0\.750", page)
+    assert "saying “always”: 0.300" in page  # the mean over the AUs that can be scored
+    assert "guessing: 0.042" in page
+    assert "from the true AUs alone: 0.210" in page
+    assert "Cannot be scored on these people: AU9" in page
+    assert page.count('<svg class="plot"') == 2
+    assert page.count('<svg class="plot small"') == 2
+    assert 'aria-label="AU12, over rounds; newest: 0.750"' in page
+    assert "style=" not in page  # the guard's policy would drop it
+    browser.headers["accept-language"] = "ja"
+    assert "本人識別プローブ" in browser.get("/").text
+
+
+def test_all_figures_stand_in_a_table_for_those_who_see_no_plot(browser, figures) -> None:
+    sign_in(browser)
+    page = browser.get("/figures").text
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in page.split("<tr>")[1:]]
+    assert rows[0] == ["Round", "Macro F1", "Threshold", "Identity probe", "AU1", "AU12"]
+    assert [row[0] for row in rows[1:]] == [
+        "3", "2", "saying “always”", "guessing", "true AUs alone",
+    ]  # fmt: skip
+    assert rows[1][1] == '0.625<br><span class="quiet">0.500–0.750</span>'
+    assert rows[1][2:4] == ["0.43", "0.300"]
+    assert 'http-equiv="refresh"' not in page  # it would take a reader back to its beginning
+
+
+def test_a_server_that_measures_nothing_says_so(browser, folder) -> None:
+    assert "This server has no public set" in sign_in(browser).text
+    text = folder.federation.read_text()
+    folder.federation.write_text(text + '\n[evaluation]\nrecordings = ["people.csv"]\n')
+    assert "Nothing is measured yet." in browser.get("/").text
+
+
+def test_a_curve_is_where_its_values_are() -> None:
+    box = Box(width=120, height=60, left=10, right=110, top=10, bottom=50)
+    values = [
+        (4, Measure(value=0.0, low=None, high=None)),
+        (6, Measure(value=None, low=None, high=None)),
+        (8, Measure(value=0.5, low=0.25, high=1.0)),
+    ]
+    drawn = plot(box, values, {"always": 0.25})
+    assert drawn.line == "M10.0 50.0L110.0 30.0"
+    assert drawn.whisker == "M110.0 40.0V10.0"
+    assert drawn.levels == (("always", 40.0),)
+    assert drawn.rounds == ((4, 10.0), (5, 35.0), (6, 60.0), (7, 85.0), (8, 110.0))
+    alone = plot(box, values[2:], {})
+    assert alone.dots == ((60.0, 30.0),)  # one round stands in the middle
+
+
+@pytest.mark.parametrize(("first", "last"), [(1, 1), (1, 6), (3, 22), (1, 100), (7, 4321)])
+def test_few_round_numbers_are_named_below_a_curve(first, last) -> None:
+    named = ticks(first, last)
+    assert named[0] == first
+    assert 1 <= len(named) <= 6
+    assert last - named[-1] < max(1, named[1] - named[0] if len(named) > 1 else 1)
