@@ -22,7 +22,7 @@ from core_model.protocol.records import (
     read_records,
     write_records,
 )
-from fl_client.socket_client import ask_round, ask_site
+from fl_client.socket_client import WorkerAwayError, ask_round, ask_site
 
 _log = logging.getLogger(__name__)
 Tell = Callable[[Context], RecordDict]
@@ -55,6 +55,8 @@ def _coded(answer: Callable[[], RecordDict]) -> RecordDict:
         return answer()
     except RecordError:
         return encode_refusal(RefusalCode.REQUEST_DAMAGED)
+    except WorkerAwayError:
+        return encode_refusal(RefusalCode.WORKER_AWAY)
     except Exception:  # noqa: BLE001 - whatever it is, its text stays here
         _log.exception("this site cannot answer")
         return encode_refusal(RefusalCode.SITE_FAULT)

@@ -15,6 +15,7 @@ from consent.hooks import install_hook
 from consent.model import Purpose
 from fl_client.ingest.plan import may_be_cut
 from fl_client.ingest.receipts import Place
+from fl_client.kept_update import forget_updates
 from fl_client.local_state import LocalState
 from fl_client.site import Site, crop_keys
 from fl_client.unfinished import unfinished_runs
@@ -42,6 +43,7 @@ def forget_withdrawn(site: Site) -> int:
     forgotten |= kept - allowed
     for state in states:
         state.purge(allowed)
+    forget_updates(site)
     return len(forgotten | forget_unfinished(site))
 
 

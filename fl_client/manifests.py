@@ -52,5 +52,13 @@ def signed_in(folder: Path, run_id: str) -> frozenset[str]:
     return frozenset(kept.attestation for kept in read_kept(_path(folder, run_id)))
 
 
+def leaves_of(folder: Path, run_id: str, attestation: str) -> tuple[Leaf, ...] | None:
+    """Return what an attestation's manifest is over; None if it is not kept here."""
+    for kept in read_kept(_path(folder, run_id)):
+        if kept.attestation == attestation:
+            return kept.opened()
+    return None
+
+
 def _path(folder: Path, run_id: str) -> Path:
     return folder / run_id / "manifests.jsonl"

@@ -63,6 +63,10 @@ EXPLAINED: dict[str, tuple[str, str]] = {
         "a message of a secure sum that was not due, or came twice; also after a restart",
         "nothing: the server begins the next round; if it recurs, tell the server's operator",
     ),
+    RefusalCode.WORKER_AWAY.name: (
+        "the worker did not run, or ended before it answered",
+        "nothing: the server asks again; start the worker if it is not running",
+    ),
     RefusalCode.SITE_FAULT.name: (
         "something is wrong at this site",
         "read worker.log in the state folder; then: omote-site check",

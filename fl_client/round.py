@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -41,6 +42,7 @@ from fl_client.errors import RoundRefusedError
 from fl_client.forgetting import forget_withdrawn
 from fl_client.frozen_head import frozen_head_of
 from fl_client.installed_code import installed_code
+from fl_client.kept_update import keep_update, same_update
 from fl_client.local_state import LocalState
 from fl_client.manifests import keep_manifest, signed_in
 from fl_client.permission import permitted
@@ -111,6 +113,8 @@ def attested_round(
     site = permitted(site, plan)
     account = RoundAccount(site, plan)
     min_subjects = max(plan.min_subjects, site.config.caps.min_subjects)
+    if pack is None and (update := same_update(request, site, min_subjects)) is not None:
+        return replace(update, cosignature=cosignature)
     selection = select(site.recordings, site.gate, plan, min_subjects, account.affordable)
     account.open_pool(selection.people())
     site.registry.append([_started(plan)], Role.OPERATOR)
@@ -151,6 +155,8 @@ def attested_round(
     site.registry.append([record], Role.OPERATOR)
     if trained.local:
         state.save(trained.local, trained.rows)
+    if pack is None:
+        keep_update(request, site, update)
     return update
 
 

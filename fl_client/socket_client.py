@@ -9,6 +9,7 @@ gRPC without generated code: two methods that carry bytes, and the standard heal
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -22,6 +23,10 @@ SHORT_S = 10.0  # for what needs no training
 CHANNEL_OPTIONS = (("grpc.enable_http_proxy", 0),)
 
 
+class WorkerAwayError(Exception):
+    """The worker does not run, or ended before it answered."""
+
+
 def pieces(raw: bytes) -> Iterator[bytes]:
     """Yield bytes in pieces; at least one."""
     for start in range(0, max(len(raw), 1), PIECE_BYTES):
@@ -32,9 +37,10 @@ def ask_site(socket: Path) -> str:
     """Return the public name of the site that answers there.
 
     Raises:
-        grpc.RpcError: Nobody answers.
+        WorkerAwayError: Nobody answers.
+        grpc.RpcError: The worker cannot answer.
     """
-    with _channel(socket) as channel:
+    with _channel(socket) as channel, _away():
         raw: bytes = channel.unary_unary(SITE)(b"", timeout=SHORT_S)
     return raw.decode()
 
@@ -48,9 +54,10 @@ def ask_round(socket: Path, raw: bytes, timeout_s: float) -> bytes:
         timeout_s: After which nobody waits for the answer any more.
 
     Raises:
-        grpc.RpcError: Nobody answers, or not in time.
+        WorkerAwayError: Nobody answers, or not to the end.
+        grpc.RpcError: The worker cannot answer, or not in time.
     """
-    with _channel(socket) as channel:
+    with _channel(socket) as channel, _away():
         return b"".join(channel.stream_stream(ROUND)(pieces(raw), timeout=timeout_s))
 
 
@@ -65,6 +72,17 @@ def is_serving(socket: Path) -> bool:
     except grpc.RpcError:
         return False
     return bool(reply.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+@contextmanager
+def _away() -> Iterator[None]:
+    """Tell a worker that is gone from one that cannot answer."""
+    try:
+        yield
+    except grpc.RpcError as e:
+        if isinstance(e, grpc.Call) and e.code() is grpc.StatusCode.UNAVAILABLE:
+            raise WorkerAwayError from e
+        raise
 
 
 def _channel(socket: Path) -> grpc.Channel:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -32,6 +32,7 @@ from core_model.protocol.secure import (
     SecureRequest,
 )
 from core_model.protocol.secure_records import decode_secure_reply, encode_secure_request
+from fl_server.asking import UNREACHED, Asking, Patience
 from fl_server.config import load_federation
 from fl_server.coordinator import Coordinator
 from fl_server.folder import ServerFolder
@@ -44,7 +45,6 @@ from fl_server.suspensions import Suspensions
 from fl_server.witnessing import SiteHeads, Witnesses
 
 QUERY_SITE = "query.site"
-UNREACHED = {3, 4, 5}  # Flower's codes of a message or reply that is gone, and of a lost node
 QUERY_TIMEOUT_S = 120.0  # a busy machine takes long to start a process
 POLL_S = 0.5
 LOCK_TIMEOUT_S = 120.0  # for the process of an earlier start to end
@@ -105,16 +105,21 @@ def drive(
     """
     nodes = wait_for_sites(grid, coordinator)
     while not coordinator.is_done:
-        nodes = find_sites(grid, nodes)
+        before, nodes = nodes, find_sites(grid, nodes)
+        if coordinator.stage.secure_sum is None:
+            # Who was there a moment ago may come back within the round.
+            nodes = before | nodes
         for site_id in set(coordinator.asked_sites()) - set(nodes.values()):
             coordinator.refuse(site_id, RefusalCode.NO_ANSWER)
         if coordinator.stage.secure_sum is not None:
             ask = _asking_secure(grid, coordinator, nodes, witnesses)
             run_secure_round(coordinator, nodes, ask)
         else:
-            messages = _requests(coordinator, nodes, witnesses)
-            for node, reply in exchange(grid, messages, coordinator.config.timeout_s):
+            asking = _asking(grid, coordinator, nodes, witnesses)
+            asked = set(coordinator.asked_sites())
+            for node, reply in asking.replies(n for n in sorted(nodes) if nodes[n] in asked):
                 take(coordinator, nodes[node], reply, witnesses)
+            nodes = {n: s for n, s in nodes.items() if n not in asking.gone}
         on_round(coordinator.finish())
 
 
@@ -179,19 +184,21 @@ def _ask_secure(
 ) -> Iterator[tuple[int, SecureReply | RefusalCode]]:
     """Send one of the four messages to all; only the one that trains may take long."""
     weights: ArrayRecord | None = None
-    messages, trains = [], False
-    for node, request in requests.items():
+    timeout_s = coordinator.config.timeout_s
+    if not any(isinstance(r, MaskedRequest) for r in requests.values()):
+        timeout_s = min(timeout_s, QUERY_TIMEOUT_S)
+
+    def make(node: int, ttl: float) -> Message:
+        nonlocal weights
+        request = requests[node]
         if isinstance(request, MaskedRequest):
             weights = weights or encode_weights(request.request.arrays, request.request.plan.wire)
-            trains = True
-        content = encode_secure_request(request, weights)
-        messages.append((node, content))
-    timeout_s = coordinator.config.timeout_s
-    if not trains:
-        timeout_s = min(timeout_s, QUERY_TIMEOUT_S)
-    sent = [Message(c, n, MessageType.TRAIN, ttl=timeout_s) for n, c in messages]
+        return Message(encode_secure_request(request, weights), node, MessageType.TRAIN, ttl=ttl)
+
+    # Once: a site takes part in one sum of a round, with secrets that it has in memory.
+    asking = Asking(grid, make, Patience(timeout_s))
     most = coordinator.schema.num_bytes() + MAX_TAIL_BYTES
-    for node, reply in exchange(grid, sent, timeout_s):
+    for node, reply in asking.replies(requests):
         yield node, _read(reply, lambda c: decode_secure_reply(c, most))
 
 
@@ -216,66 +223,32 @@ def find_sites(grid: Grid, known: Nodes) -> Nodes:
     """
     there = list(grid.get_node_ids())
     nodes = {n: known[n] for n in there if n in known}
-    queries = [
-        Message(RecordDict(), n, QUERY_SITE, ttl=QUERY_TIMEOUT_S) for n in there if n not in nodes
-    ]
-    for node, reply in exchange(grid, queries, QUERY_TIMEOUT_S):
+    asking = Asking(
+        grid,
+        lambda node, ttl: Message(RecordDict(), node, QUERY_SITE, ttl=ttl),
+        Patience(QUERY_TIMEOUT_S),
+    )
+    for node, reply in asking.replies(n for n in there if n not in nodes):
         if reply is not None and not reply.has_error():
             with contextlib.suppress(RecordError):
                 nodes[node] = decode_site_id(reply.content)
     return nodes
 
 
-def exchange(
-    grid: Grid, messages: Iterable[Message], timeout_s: float
-) -> Iterator[tuple[int, Message | None]]:
-    """Send messages; yield node and reply as replies come, None for those not there in time.
-
-    A reply belongs to the message that it answers: for a lost node Flower answers itself, under
-    another node's number. Replies are pulled one by one, so that one model is in memory, not all.
-    """
-    waiting: dict[str, int] = {}
-    for message in messages:
-        node = message.metadata.dst_node_id
-        (number,) = grid.push_messages([message]) or (None,)
-        if number is None:  # Flower could not send it
-            yield node, None
-        else:
-            waiting[number] = node
-    end = time.monotonic() + timeout_s
-    while waiting:
-        is_over = time.monotonic() >= end
-        pulled = 0
-        for number in list(waiting):
-            for reply in grid.pull_messages([number]):
-                if reply.metadata.reply_to_message_id == number:
-                    pulled += 1
-                    yield waiting.pop(number), reply
-        if is_over:
-            break
-        if waiting and not pulled:
-            time.sleep(min(POLL_S, max(0.0, end - time.monotonic())))
-    for node in waiting.values():
-        yield node, None
-
-
-def _requests(
-    coordinator: Coordinator, nodes: Nodes, witnesses: Witnesses | None
-) -> Iterator[Message]:
-    """Make the round's messages. The weights are packed once: they are the same for all."""
+def _asking(
+    grid: Grid, coordinator: Coordinator, nodes: Nodes, witnesses: Witnesses | None
+) -> Asking:
+    """Return what asks for a round's updates. The weights are packed once, the same for all."""
+    config = coordinator.config
     weights: ArrayRecord | None = None
-    asked = set(coordinator.asked_sites())
-    for node, site_id in sorted(nodes.items()):
-        if site_id not in asked:
-            continue
-        request = coordinator.request(site_id)
+
+    def make(node: int, ttl: float) -> Message:
+        nonlocal weights
+        request = coordinator.request(nodes[node])
         if witnesses is not None:
-            request = witnesses.ask(site_id, request)
-        if weights is None:
-            weights = encode_weights(request.arrays, request.plan.wire)
-        yield Message(
-            encode_request(request, weights),
-            node,
-            MessageType.TRAIN,
-            ttl=coordinator.config.timeout_s,
-        )
+            request = witnesses.ask(nodes[node], request)
+        weights = weights or encode_weights(request.arrays, request.plan.wire)
+        return Message(encode_request(request, weights), node, MessageType.TRAIN, ttl=ttl)
+
+    patience = Patience(config.timeout_s, config.max_asks, config.join_timeout_s)
+    return Asking(grid, make, patience, lambda n: nodes[n] not in coordinator.book.admitted)

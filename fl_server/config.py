@@ -147,6 +147,7 @@ class FederationDraft(Settings):
     link: LinkConfig = LinkConfig()
     timeout_s: float = Field(3600.0, gt=0)  # for one round
     join_timeout_s: float = Field(120.0, ge=0)  # for all sites to appear; later ones join then
+    max_asks: int = Field(8, ge=1, le=100)  # of a site in a round, if faults keep it from answering
 
     @field_validator("action_units")
     @classmethod

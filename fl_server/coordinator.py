@@ -26,6 +26,7 @@ from fl_server.digests import config_digest, plan_digest
 from fl_server.errors import UpdateRefusedError
 from fl_server.kept_attestations import keep_attestations
 from fl_server.moments import forget_moments, load_moments, save_moments
+from fl_server.nonces import Nonces
 from fl_server.robust import make_aggregator
 from fl_server.round_book import RoundBook
 from fl_server.round_state import BranchPoint, RoundSummary, load_state, save_state
@@ -201,7 +202,8 @@ class Coordinator:
         return summary
 
     def _begin(self) -> None:
-        self.book = RoundBook()
+        config = self.config
+        self.book = RoundBook(Nonces(config.output, config.run_id, self.round))
         self._sum = None
         if self._state.round == self._locate()[1]:
             self._moments = {}  # of the stage before, which learned something else

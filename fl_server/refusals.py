@@ -17,6 +17,7 @@ EXPLAINED = {
     "NOT_NOW": "outside the site's hours, or beyond its time or traffic of the day",
     "ROSTER_REFUSED": "the site does not add up with these sites, or not with so few",
     "OUT_OF_TURN": "the site was asked twice, or restarted in the middle of a secure sum",
+    "WORKER_AWAY": "the site's worker does not run, or ended before it answered",
     "SITE_FAULT": "see the site's own log",
     "NOT_ENROLLED": "not the site that was asked",
     "WRONG_WEIGHTS": "not exactly the shared weights, or not finite",

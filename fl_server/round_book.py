@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import base64
-import secrets
 import time
 
 from consent.attestation_check import Seen
 from core_model.protocol.messages import RefusalCode
+from fl_server.nonces import Nonces
 
 
 class RoundBook:
     """The record of one round while it runs. In memory: a round that a crash ends is begun anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, nonces: Nonces) -> None:
         self.admitted: set[str] = set()
         self.refused: dict[str, RefusalCode] = {}
         self.received: dict[str, int] = {}  # bytes
@@ -21,7 +21,8 @@ class RoundBook:
         self.updates: dict[str, str] = {}  # digests
         self.envelopes: dict[str, bytes] = {}
         self.plan = ""  # digest of what was asked of all sites
-        self._nonces: dict[str, str] = {}
+        self._nonces = nonces
+        self._asked: set[str] = set()
         self._started = time.monotonic()
 
     @property
@@ -30,16 +31,18 @@ class RoundBook:
         return time.monotonic() - self._started
 
     def nonce(self, site_id: str) -> str:
-        """Return the nonce of a site; made when it is first asked for."""
-        return self._nonces.setdefault(site_id, secrets.token_hex(16))
+        """Return the nonce of a site, which is asked with it."""
+        self._asked.add(site_id)
+        return self._nonces.of(site_id)
 
     def forget_nonces(self) -> None:
         """Ask every site anew."""
-        self._nonces.clear()
+        self._asked.clear()
+        self._nonces.renew()
 
     def was_asked(self, site_id: str) -> bool:
         """Tell whether a site was asked in this round."""
-        return site_id in self._nonces
+        return site_id in self._asked
 
     def count(self, site_id: str, num_bytes: int) -> None:
         """Note bytes that came from a site."""

@@ -124,6 +124,7 @@ class RefusalCode(enum.IntEnum):
     NOT_NOW = 221  # outside the site's hours, or beyond its time or traffic of the day
     ROSTER_REFUSED = 222  # who is to add up together is not what the site allows
     OUT_OF_TURN = 223  # a message of a secure sum that is not due, or comes twice
+    WORKER_AWAY = 224  # the site's worker does not run, or ended before it answered
     SITE_FAULT = 299  # see the site's own log
     # The server refuses an update.
     NOT_ENROLLED = 301

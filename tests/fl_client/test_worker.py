@@ -97,7 +97,7 @@ def test_the_client_app_starts_without_torch_data_or_consent() -> None:
 def test_without_a_worker_the_client_app_says_a_code(tmp_path) -> None:
     grid = InProcessGrid(app, {1: {"socket": str(tmp_path / "none")}}, keep_raw=True)
     (reply,) = grid.send_and_receive([Message(RecordDict(), 1, "train")])
-    assert decode_reply(reply.content) is RefusalCode.SITE_FAULT
+    assert decode_reply(reply.content) is RefusalCode.WORKER_AWAY
     assert str(tmp_path).encode() not in b"".join(c.raw for c in grid.crossings)
 
 

@@ -11,7 +11,7 @@ from core_model.protocol.messages import RefusalCode, digest
 from core_model.protocol.records import encode_refusal, encode_site_id
 from fl_client.round import run_round
 from fl_client.site import open_site
-from fl_server import app
+from fl_server import app, asking
 from fl_server.coordinator import Coordinator
 from simulations.client_app import direct_app
 from simulations.grid import InProcessGrid
@@ -58,9 +58,9 @@ class RoughGrid(InProcessGrid):
 
 @pytest.fixture
 def federation(tmp_path, monkeypatch):
-    monkeypatch.setattr(app, "POLL_S", 0.01)
+    monkeypatch.setattr(asking, "POLL_S", 0.01)
     folders = write_sites(tmp_path)
-    return write_federation(tmp_path, folders, join_timeout_s=0.0), folders
+    return write_federation(tmp_path, folders, join_timeout_s=0.0, max_asks=1), folders
 
 
 def drive(federation, **rough):

@@ -1,8 +1,10 @@
-"""Kill programs of a real server without warning, at points of chance, until it is through.
+"""Kill programs of a real federation without warning, at points of chance, until it is through.
 
     python -m tests.integration.faults --rounds 10 --kills 20 --seed 1
 
-The sites are real in all but Flower's SuperNode; they run on while the server dies and comes back.
+A server with its SuperLink, ServerApp and proxy, and three sites with a worker and a SuperNode
+each, all real, all started anew when they end. In the end the model must be that of a run that
+nobody disturbed, with every round and every update in it.
 """
 
 from __future__ import annotations
@@ -11,34 +13,37 @@ import argparse
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from consent.keys import SigningKey
+from core_model.protocol.enrolment import Invitation, read_json
 from core_model.protocol.messages import digest
-from core_model.protocol.records import decode_request, encode_site_id, encode_update
-from fl_client.round import run_round
-from fl_client.site import open_site
-from fl_server.config import load_federation
+from fl_client.config import load_site_config
+from fl_client.node_folder import NodeFolder
+from fl_server.config import FederationConfig, load_federation
 from fl_server.coordinator import Coordinator
 from fl_server.folder import ServerFolder
 from fl_server.round_log import read_log
+from fl_server.round_state import load_state
 from fl_server.run_lock import holder
 from simulations.loop import run_plain
-from simulations.sites import SiteFolder
-from tests.federation import write_sites
-from tests.integration.rogue_node import RogueNode
-from tests.integration.server_folder import make_server, node_key, started, told, wait_for_round
+from simulations.sites import SiteFolder, write_site
+from tests.federation import write_faces
+from tests.integration.server_folder import make_server, told
+from tests.integration.units import Unit, python
 
-APPEAR_S, LATEST_S, END_S = 240.0, 4.0, 600.0
-Find = Callable[[ServerFolder], int | None]
+SITES = {"site-a": (1, 2), "site-b": (2, 4), "site-c": (1, 4)}
+APPEAR_S, END_S = 300.0, 900.0
+LATEST_S = {"worker": 12.0, "node": 12.0}  # after it appeared; rounds take about so long
+LATEST_OF_SERVER_S = 4.0
+Find = Callable[[], int | None]
 
 
 @dataclass(frozen=True)
@@ -52,115 +57,157 @@ class Found:
     is_undisturbed: bool  # the weights are those of a run that nobody disturbed, to the bit
 
 
-def _with_words(words: bytes) -> Find:
-    """Return how to find the process of a server that has these words in its command line."""
+class Federation:
+    """A server and three sites in a folder, all their programs running."""
 
-    def find(server: ServerFolder) -> int | None:
+    def __init__(self, root: Path, num_rounds: int, stack: ExitStack) -> None:
+        self.sites = write_three_sites(root / "far")
+        nodes = {s: NodeFolder(load_site_config(f.config).node) for s, f in self.sites.items()}
+        public = {s: node.make_key() for s, node in nodes.items()}
+        self.folder = make_server(root / "server", self.sites, public, num_rounds)
+        self.config: FederationConfig = load_federation(self.folder.federation)
+        self.server = Unit(
+            python("fl_server.cli", "start", self.folder.root),
+            self.folder.root / "said.txt",
+            on_failure=True,
+        )
+        stack.callback(self.server.stop)
+        self.workers: dict[str, Unit] = {}
+        self.nodes: dict[str, Unit] = {}
+        for site_id, folder in self.sites.items():
+            nodes[site_id].join(read_json(folder.folder / "invitation.json", Invitation))
+            socket = load_site_config(folder.config).socket
+            run = python("fl_client.cli", "run", folder.config, "--without-node")
+            self.workers[site_id] = Unit(run, folder.folder / "worker.txt")
+            node = python("fl_client.cli", "node", nodes[site_id].folder, socket)
+            self.nodes[site_id] = Unit(node, folder.folder / "node.txt")
+            stack.callback(self.workers[site_id].stop)
+            stack.callback(self.nodes[site_id].stop)
+
+    @property
+    def round(self) -> int:
+        """The last finished one."""
+        return load_state(self.config.output, self.config.run_id).round
+
+    def target(self, name: str, chance: random.Random) -> Find:
+        """Return how to find the process of a program; of one site's, by chance."""
+        site_id = chance.choice(sorted(self.sites))
+        return {
+            "server": lambda: self.server.pid,
+            "superlink": lambda: self._with_words(b"fl_server.superlink"),
+            "proxy": lambda: self._with_words(b"\0-db\0"),  # not the one that checks the settings
+            "rounds": self._rounds,
+            "worker": lambda: self.workers[site_id].pid,
+            "node": lambda: self.nodes[site_id].pid,
+        }[name]
+
+    def _with_words(self, words: bytes) -> int | None:
+        """Return the process of the server that has these words in its command line."""
         for process in Path("/proc").glob("[0-9]*"):
             try:
                 line = (process / "cmdline").read_bytes()
             except OSError:
                 continue
-            if words in line and str(server.run).encode() in line:
+            if words in line and str(self.folder.run).encode() in line:
                 return int(process.name)
         return None
 
-    return find
+    def _rounds(self) -> int | None:
+        """Return the ServerApp's process; the server itself has the lock for a moment before it."""
+        pid = holder(self.config.output / "run.lock")
+        return None if pid == holder(self.folder.lock) else pid
+
+    def said(self) -> str:
+        """Return the end of what all programs said."""
+        of_sites = [p for f in self.sites.values() for p in sorted(f.folder.glob("*.txt"))]
+        return told(self.folder) + "".join(f"\n== {p}\n{p.read_text()[-2000:]}" for p in of_sites)
 
 
-def _rounds(server: ServerFolder) -> int | None:
-    """Return the ServerApp's process; the server itself has the lock for a moment before it."""
-    pid = holder(load_federation(server.federation).output / "run.lock")
-    return None if pid == holder(server.lock) else pid
+TARGETS = ("server", "superlink", "rounds", "proxy", "worker", "node")
 
 
-TARGETS: dict[str, Find] = {
-    "server": lambda server: holder(server.lock),
-    "superlink": _with_words(b"fl_server.superlink"),
-    "rounds": _rounds,
-    "proxy": _with_words(b"\0-db\0"),  # not the one that checks the settings,
-}
-
-
-def run_with_faults(root: Path, num_rounds: int, num_kills: int, seed: int) -> Found:
-    """Run a federation of two sites, and kill its programs on the way.
+def run_with_faults(
+    root: Path, num_rounds: int, num_kills: int, seed: int, targets: tuple[str, ...] = TARGETS
+) -> Found:
+    """Run a federation of three sites, and kill its programs on the way.
 
     Args:
         root: An empty folder.
         num_rounds: Of the run.
         num_kills: At most so many; fewer if it is through before.
         seed: Of what is killed, and when.
+        targets: What may be killed.
     """
     chance, kills = random.Random(seed), Counter[str]()
-    sites = write_sites(root / "far")
-    keys = {site_id: node_key() for site_id in sites}
-    public = {site_id: pair[1] for site_id, pair in keys.items()}
-    server = make_server(root / "server", sites, public, num_rounds)
-    config = load_federation(server.federation)
     with ExitStack() as stack:
-        for site_id, folder in sites.items():
-            reply = _reply_of(folder)
-            node = RogueNode(config.link.address, server.ca, keys[site_id][0], reply)
-            stack.callback(node.stop)
-        while sum(kills.values()) < num_kills:
-            name = chance.choice(list(TARGETS))
+        federation = Federation(root, num_rounds, stack)
+        for number in range(num_kills):
+            name = chance.choice(targets)
             # Spread over the run: a start that is killed at once finishes no round.
-            finished = sum(kills.values()) * num_rounds // num_kills
-            with started(server) as process:
-                wait_for_round(server, finished, process)
-                if not _kill(server, process, name, chance.uniform(0, LATEST_S)):
-                    break
+            _wait_for(federation, lambda n=number: federation.round >= n * num_rounds // num_kills)
+            if not _kill(federation, name, chance):
+                break
             kills[name] += 1
-        with started(server) as process:
-            assert process.wait(timeout=END_S) == 0, told(server)
-    near = write_sites(root / "near")
-    plain = run_plain(config.model_copy(update={"output": root / "plain"}), near)
+        assert federation.server.has_ended_well.wait(END_S), federation.said()
+    return _look(root, federation, kills)
+
+
+def _kill(federation: Federation, name: str, chance: random.Random) -> bool:
+    """Kill a program some time after it appeared; return whether the run was still going on."""
+    find = federation.target(name, chance)
+    after = chance.uniform(0, LATEST_S.get(name, LATEST_OF_SERVER_S))
+    if not _wait_for(federation, find):
+        return False
+    time.sleep(after)
+    if not _wait_for(federation, find) or (pid := find()) is None:
+        return False
+    os.kill(pid, signal.SIGKILL)
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} round {federation.round + 1}: {name} killed\n")
+    time.sleep(0.5)  # so that it is not found, dead, by the next
+    return True
+
+
+def _wait_for(federation: Federation, condition: Callable[[], object]) -> bool:
+    """Wait until something is so; return False if the whole run was through before."""
+    end = time.monotonic() + APPEAR_S
+    while not condition():
+        if federation.server.has_ended_well.is_set():
+            return False
+        assert time.monotonic() < end, federation.said()
+        time.sleep(0.05)
+    return not federation.server.has_ended_well.is_set()
+
+
+def _look(root: Path, federation: Federation, kills: Counter[str]) -> Found:
+    config = federation.config
+    undisturbed = config.model_copy(update={"output": root / "plain"})
+    plain = run_plain(undisturbed, write_three_sites(root / "near"))
     ended = Coordinator(config)
-    log = read_log(server.round_log, SigningKey.load(server.log_key).verifier)
+    folder: ServerFolder = federation.folder
+    log = read_log(folder.round_log, SigningKey.load(folder.log_key).verifier)
+    for summary in ended.summaries:
+        if summary.refused:
+            refused = {s: c.name for s, c in summary.refused.items()}
+            sys.stderr.write(f"round {summary.round}: without {refused}\n")
     admitted = sum(len(s.admitted) for s in ended.summaries)
     return Found(
         kills=kills,
         rounds=[s.round for s in ended.summaries],
         logged=[(e.run_id, e.round) for e in log.entries],
-        losses=num_rounds * len(sites) - admitted,
+        losses=sum(s.rounds for s in config.stages) * len(SITES) - admitted,
         is_undisturbed=digest(ended.arrays) == digest(plain.arrays),
     )
 
 
-def _kill(server: ServerFolder, process: subprocess.Popen[bytes], name: str, after: float) -> bool:
-    """Kill a program some time after it appeared; return whether it was still there."""
-    if not _appeared(server, process, name):
-        return False
-    time.sleep(after)
-    if (pid := _appeared(server, process, name)) is None:
-        return False
-    os.kill(pid, signal.SIGKILL)
-    # A server whose last round was finished just before may still end well.
-    process.wait(timeout=END_S)
-    return True
-
-
-def _appeared(server: ServerFolder, process: subprocess.Popen[bytes], name: str) -> int | None:
-    """Wait for a program; return its process, or None if the whole run was through before."""
-    end = time.monotonic() + APPEAR_S
-    while not (pid := TARGETS[name](server)):
-        if process.poll() is not None:
-            assert process.returncode == 0, told(server)
-            return None
-        assert time.monotonic() < end, told(server)
-        time.sleep(0.05)
-    return pid
-
-
-def _reply_of(folder: SiteFolder) -> Callable:
-    site = open_site(folder.config)
-
-    def reply(message):
-        if message.metadata.message_type.startswith("query"):
-            return encode_site_id(site.site_id)
-        return encode_update(run_round(decode_request(message.content), site))
-
-    return reply
+def write_three_sites(root: Path) -> Mapping[str, SiteFolder]:
+    """Write the sites of one federation; the same faces each time."""
+    return {
+        site_id: write_site(
+            root / site_id, site_id, [write_faces(root / site_id / "data", site_id, aus)],
+            labelled_aus=aus, seed=0, caps={"allows_training_without_privacy": True},
+        )
+        for site_id, aus in SITES.items()
+    }  # fmt: skip
 
 
 def main() -> None:
@@ -168,10 +215,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=TARGETS, default=TARGETS)
     options = parser.parse_args()
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        found = run_with_faults(Path(folder), options.rounds, options.kills, options.seed)
+        found = run_with_faults(
+            Path(folder), options.rounds, options.kills, options.seed, tuple(options.only)
+        )
     weights = "those" if found.is_undisturbed else "NOT those"
     sys.stdout.write(
         f"faults   {sum(found.kills.values())}: {dict(sorted(found.kills.items()))}\n"
