@@ -39,7 +39,7 @@ def keep_update(request: RoundRequest, site: Site, update: SiteUpdate) -> None:
     draft = path.with_suffix(f".{os.getpid()}.draft")
     draft.touch(mode=0o600)
     about = {"plan": _digest_of(request.plan), "attestation": update.attestation.decode()}
-    save_file(update.arrays, draft, metadata=about)
+    save_file(dict(update.arrays), draft, metadata=about)
     draft.chmod(0o600)
     put_in_place(draft, path)
 
