@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +26,7 @@ from consent.keys import SigningKey
 from core_model.protocol.enrolment import Invitation, read_json
 from core_model.protocol.messages import digest
 from fl_client.config import load_site_config
+from fl_client.diary import INTERRUPTED, Diary
 from fl_client.node_folder import NodeFolder
 from fl_server.config import FederationConfig, load_federation
 from fl_server.coordinator import Coordinator
@@ -40,6 +41,7 @@ from tests.integration.server_folder import make_server, told
 from tests.integration.units import Unit, python
 
 SITES = {"site-a": (1, 2), "site-b": (2, 4), "site-c": (1, 4)}
+EPOCHS = 60  # a few seconds
 APPEAR_S, END_S = 300.0, 900.0
 LATEST_S = {"worker": 12.0, "node": 12.0}  # after it appeared; rounds take about so long
 LATEST_OF_SERVER_S = 4.0
@@ -53,7 +55,9 @@ class Found:
     kills: Counter[str]
     rounds: list[int]
     logged: list[tuple[str, int]]
-    losses: int  # rounds, or updates of a round, that are not there in the end
+    losses: int  # updates that are not in their round in the end
+    begun: int  # trainings at all sites: as many as updates, and what a kill made them do again
+    interrupted: int  # trainings that a worker was killed in
     is_undisturbed: bool  # the weights are those of a run that nobody disturbed, to the bit
 
 
@@ -65,6 +69,7 @@ class Federation:
         nodes = {s: NodeFolder(load_site_config(f.config).node) for s, f in self.sites.items()}
         public = {s: node.make_key() for s, node in nodes.items()}
         self.folder = make_server(root / "server", self.sites, public, num_rounds)
+        _train_longer(self.folder)
         self.config: FederationConfig = load_federation(self.folder.federation)
         self.server = Unit(
             python("fl_server.cli", "start", self.folder.root),
@@ -126,30 +131,27 @@ class Federation:
 TARGETS = ("server", "superlink", "rounds", "proxy", "worker", "node")
 
 
-def run_with_faults(
-    root: Path, num_rounds: int, num_kills: int, seed: int, targets: tuple[str, ...] = TARGETS
-) -> Found:
+def run_with_faults(root: Path, num_rounds: int, kills: Sequence[str], seed: int) -> Found:
     """Run a federation of three sites, and kill its programs on the way.
 
     Args:
         root: An empty folder.
         num_rounds: Of the run.
-        num_kills: At most so many; fewer if it is through before.
-        seed: Of what is killed, and when.
-        targets: What may be killed.
+        kills: What is killed, in order; the last ones are spared if it is through before.
+        seed: Of when, and of which site.
     """
-    chance, kills = random.Random(seed), Counter[str]()
+    chance, killed = random.Random(seed), Counter[str]()
     with ExitStack() as stack:
         federation = Federation(root, num_rounds, stack)
-        for number in range(num_kills):
-            name = chance.choice(targets)
+        for number, name in enumerate(kills):
             # Spread over the run: a start that is killed at once finishes no round.
-            _wait_for(federation, lambda n=number: federation.round >= n * num_rounds // num_kills)
+            first = number * num_rounds // len(kills)
+            _wait_for(federation, lambda first=first: federation.round >= first)
             if not _kill(federation, name, chance):
                 break
-            kills[name] += 1
+            killed[name] += 1
         assert federation.server.has_ended_well.wait(END_S), federation.said()
-    return _look(root, federation, kills)
+    return _look(root, federation, killed)
 
 
 def _kill(federation: Federation, name: str, chance: random.Random) -> bool:
@@ -178,7 +180,7 @@ def _wait_for(federation: Federation, condition: Callable[[], object]) -> bool:
     return not federation.server.has_ended_well.is_set()
 
 
-def _look(root: Path, federation: Federation, kills: Counter[str]) -> Found:
+def _look(root: Path, federation: Federation, killed: Counter[str]) -> Found:
     config = federation.config
     undisturbed = config.model_copy(update={"output": root / "plain"})
     plain = run_plain(undisturbed, write_three_sites(root / "near"))
@@ -190,13 +192,24 @@ def _look(root: Path, federation: Federation, kills: Counter[str]) -> Found:
             refused = {s: c.name for s, c in summary.refused.items()}
             sys.stderr.write(f"round {summary.round}: without {refused}\n")
     admitted = sum(len(s.admitted) for s in ended.summaries)
+    diaries = [Diary(load_site_config(f.config).state) for f in federation.sites.values()]
     return Found(
-        kills=kills,
+        kills=killed,
         rounds=[s.round for s in ended.summaries],
         logged=[(e.run_id, e.round) for e in log.entries],
         losses=sum(s.rounds for s in config.stages) * len(SITES) - admitted,
+        begun=sum(len(f.consent.state().started) for f in federation.sites.values()),
+        interrupted=sum(e.outcome == INTERRUPTED for d in diaries for e in d.entries()),
         is_undisturbed=digest(ended.arrays) == digest(plain.arrays),
     )
+
+
+def _train_longer(folder: ServerFolder) -> None:
+    """Let a round be long enough at the sites that a kill by chance may fall into it."""
+    text = folder.federation.read_text()
+    assert "batch_size = 4" in text
+    longer = f"batch_size = 4, epochs_per_round = {EPOCHS}"
+    folder.federation.write_text(text.replace("batch_size = 4", longer, 1))
 
 
 def write_three_sites(root: Path) -> Mapping[str, SiteFolder]:
@@ -204,7 +217,8 @@ def write_three_sites(root: Path) -> Mapping[str, SiteFolder]:
     return {
         site_id: write_site(
             root / site_id, site_id, [write_faces(root / site_id / "data", site_id, aus)],
-            labelled_aus=aus, seed=0, caps={"allows_training_without_privacy": True},
+            labelled_aus=aus, seed=0,
+            caps={"allows_training_without_privacy": True, "max_epochs_per_round": EPOCHS},
         )
         for site_id, aus in SITES.items()
     }  # fmt: skip
@@ -218,15 +232,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=TARGETS, default=TARGETS)
     options = parser.parse_args()
     began = time.monotonic()
+    kills = random.Random(options.seed).choices(options.only, k=options.kills)
     with tempfile.TemporaryDirectory() as folder:
-        found = run_with_faults(
-            Path(folder), options.rounds, options.kills, options.seed, tuple(options.only)
-        )
+        found = run_with_faults(Path(folder), options.rounds, kills, options.seed)
     weights = "those" if found.is_undisturbed else "NOT those"
     sys.stdout.write(
         f"faults   {sum(found.kills.values())}: {dict(sorted(found.kills.items()))}\n"
         f"rounds   {len(found.rounds)} of {options.rounds}, logged {len(found.logged)}\n"
-        f"losses   {found.losses}\n"
+        f"losses   {found.losses} of {options.rounds * len(SITES)} updates\n"
+        f"trained  {found.begun} times, {found.interrupted} of them cut off by a kill\n"
         f"weights  {weights} of an undisturbed run\n"
         f"seconds  {time.monotonic() - began:.0f}\n"
     )
