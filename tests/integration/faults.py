@@ -41,8 +41,8 @@ from tests.integration.server_folder import make_server, told
 from tests.integration.units import Unit, python
 
 SITES = {"site-a": (1, 2), "site-b": (2, 4), "site-c": (1, 4)}
-EPOCHS = 60  # a few seconds
-APPEAR_S, END_S = 300.0, 900.0
+EPOCHS = 240  # a few seconds
+APPEAR_S, END_S = 600.0, 900.0
 LATEST_S = {"worker": 12.0, "node": 12.0}  # after it appeared; rounds take about so long
 LATEST_OF_SERVER_S = 4.0
 Find = Callable[[], int | None]
