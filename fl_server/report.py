@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from core_model.checkpoint import CheckpointManifest, manifest_path
 from fl_server.config import FederationDraft, load_draft
+from fl_server.figures import shown_figures
 from fl_server.folder import ServerFolder
 from fl_server.refusals import EXPLAINED
 from fl_server.round_state import RoundSummary, load_state, model_path
@@ -33,6 +34,7 @@ def write_report(folder: ServerFolder, out: Path, now: datetime) -> None:
         rounds=summaries,
         sites=_sites(config, summaries),
         reasons=_reasons(summaries),
+        figures={f.round: f for f in shown_figures(config.output, summaries)},
         model=_model(config, summaries),
         total=sum(stage.rounds for stage in config.stages),
         written_at=now,

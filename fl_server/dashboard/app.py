@@ -6,7 +6,7 @@ Sessions, passwords and the guard in front of every request are those of the con
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib import resources
 
 from fastapi import FastAPI, Request
@@ -26,6 +26,10 @@ from fl_server.folder import ServerFolder
 
 COOKIE, LANGUAGE_COOKIE = "omote-dashboard", "omote-language"
 REFRESH_S = 10
+STATIC = {
+    "dashboard.css": ("fl_server.dashboard", "text/css; charset=utf-8"),
+    "icon.svg": ("consent.desk", "image/svg+xml"),
+}
 
 
 class Dashboard:
@@ -114,7 +118,6 @@ class Dashboard:
 def make_app(dashboard: Dashboard, hosts: Iterable[str]) -> Guard:
     """Return the whole application. ``hosts`` are the names, with port, that it answers to."""
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    style = (resources.files("fl_server.dashboard") / "static" / "dashboard.css").read_bytes()
 
     @app.get("/")
     def overview(request: Request) -> Response:
@@ -144,19 +147,22 @@ def make_app(dashboard: Dashboard, hosts: Iterable[str]) -> Guard:
             answer.set_cookie(LANGUAGE_COOKIE, code, samesite="strict")
         return answer
 
-    @app.get("/static/dashboard.css")
-    def css() -> Response:
-        return Response(style, media_type="text/css; charset=utf-8")
-
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         message = dashboard.words(request)["forged" if error.status_code == 403 else "not_found"]
         return dashboard.draw(request, "message.html", error.status_code, message=message)
 
+    for name, (package, media_type) in STATIC.items():
+        app.get(f"/static/{name}")(_file(package, name, media_type))
     app.post("/login")(dashboard.sign_in)
     app.post("/logout")(dashboard.sign_out)
     app.add_exception_handler(HTTPException, on_http_error)
     return Guard(app, hosts, tls=False)
+
+
+def _file(package: str, name: str, media_type: str) -> Callable[[], Response]:
+    content = (resources.files(package) / "static" / name).read_bytes()
+    return lambda: Response(content, media_type=media_type)
 
 
 def _language(request: Request) -> str:

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -30,8 +31,10 @@ from fl_server.folder import ServerFolder
 from fl_server.founding import TEMPLATE
 from fl_server.journal import Journal
 from fl_server.monitoring import RoundMetrics
+from fl_server.report import write_report
 from fl_server.round_state import model_path
 from simulations.loop import run_plain
+from simulations.toml_text import to_toml
 from tests.core_model.faces import write_site
 from tests.federation import FINETUNING, PRETRAINING, Stage, write_federation, write_sites
 
@@ -233,6 +236,16 @@ def test_prometheus_sees_the_newest_figures(server) -> None:
     assert "omote_macro_f1" not in without
 
 
+def test_the_report_has_the_figures_of_each_round(server, tmp_path) -> None:
+    server.measure_here()
+    server.folder.federation.write_text(to_toml(server.config))
+    write_report(server.folder, tmp_path / "page.html", datetime(2026, 1, 1, tzinfo=UTC))
+    page = (tmp_path / "page.html").read_text()
+    assert f"{read_figures(server.path(3)).macro_f1.value:.3f} [" in page
+    assert page.count("(guessing 0.167)") == 3
+    assert "Figures are of 6 people" in page
+
+
 def test_the_template_shows_a_section_that_is_right(tmp_path) -> None:
     text = TEMPLATE.read_text().replace("@NAME@", "x").replace("@ADDRESS@", "localhost:1")
     text = text.replace("@PORT@", "1")
@@ -254,6 +267,17 @@ def test_what_is_measured_changes_no_digest_of_the_settings(server) -> None:
     assert config_digest(without) == config_digest(server.config)
 
 
-def test_by_hand_without_a_public_set(made) -> None:
-    done = run.invoke(app, ["evaluate", str(made[0])])
-    assert done.exit_code == 1
+def test_by_hand_a_server_without_a_public_set_says_what_to_do(server) -> None:
+    without = server.config.model_copy(update={"evaluation": None})
+    server.folder.federation.write_text(to_toml(without))
+    done = run.invoke(app, ["evaluate", str(server.folder.root)])
+    assert (done.exit_code, "add [evaluation]" in done.output) == (1, True), done.output
+
+
+def test_check_says_on_whom_is_measured(server) -> None:
+    server.folder.federation.write_text(to_toml(server.config))
+    done = run.invoke(app, ["check", str(server.folder.root)])
+    assert "measured on 6 people of the public set; 4 others choose" in done.output
+    server.test.unlink()
+    done = run.invoke(app, ["check", str(server.folder.root)])
+    assert (done.exit_code, "recordings.csv" in done.output) == (1, True)

@@ -1,9 +1,8 @@
 """A run of real rounds on generated faces whose models a server measures on a public set.
 
-    python -m tests.integration.measured_run OUT
+    python -m tests.integration.measured_run OUT --scenario long
 
-Sites and rounds are those of the scenario ``demo``; the public people are of a place that no site
-has. Ends with the figures of every round; then ``omote-server dashboard OUT/server`` shows them.
+Ends with the figures of every round; then ``omote-server dashboard OUT/server`` shows them.
 """
 
 from __future__ import annotations
@@ -35,6 +34,7 @@ from simulations.toml_text import to_toml
 
 RUN_ID = "pilot-1"
 FIRST_PUBLIC = 5000  # numbers of people, far from those of the sites
+LOOK = "lab"  # of the public set: as in much public data
 TEST_PEOPLE, CHOOSING_PEOPLE = 24, 8
 
 
@@ -63,7 +63,12 @@ def make_run(root: Path, scenario: Scenario, num_people: tuple[int, int], cache:
         output=Path("rounds"),
         stages=(
             Stage(rounds=scenario.pretraining_rounds, training=scenario.pretraining),
-            Stage(rounds=scenario.finetuning_rounds, training=scenario.finetuning),
+            Stage(
+                rounds=scenario.finetuning_rounds,
+                training=scenario.finetuning,
+                server_momentum=scenario.server_momentum,
+                server_learning_rate=scenario.server_learning_rate,
+            ),
         ),
         sites=tuple(f.enrolment() for f in sites.values()),
         quorum=2,
@@ -114,7 +119,7 @@ def _public(
             labelled_aus=scenario.action_units,
             shortcut_strength=scenario.shortcut_strength,
             recording_variation=scenario.recording_variation,
-            look=LOOKS[scenario.unseen_look],
+            look=LOOKS[LOOK],
         )
         folder.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(make_face_site(spec, cache))
@@ -124,11 +129,12 @@ def _public(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the demo's sites for the demo's rounds, and measure each."""
+    """Run the sites and rounds of a scenario, and measure each."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--scenario", default="demo")
     given = parser.parse_args(arguments)
-    scenario = load_scenario("demo")
+    scenario = load_scenario(given.scenario)
     server = make_run(given.out.resolve(), scenario, (TEST_PEOPLE, CHOOSING_PEOPLE), CACHE)
     app(["evaluate", str(server)])
 
