@@ -75,7 +75,7 @@ class Evaluator:
         assert self._config.evaluation is not None
         try:
             people = read_public(self._config.evaluation).digest()
-        except (ValueError, OSError) as e:
+        except Exception as e:  # whatever it is, it must not end the rounds
             raise StartError(f"the public set cannot be used: {e}") from e
         return missing_figures(self._config.output, summaries, people)
 
@@ -93,6 +93,8 @@ class Evaluator:
     def _launch(self, rounds: Sequence[int]) -> Program:
         assert self._config.evaluation is not None
         output = self._config.output
+        for folder in (self._folder.run, self._folder.logs):  # by hand, before any start
+            folder.mkdir(exist_ok=True, mode=0o700)
         models = tuple(
             ModelToMeasure(
                 round=number,

@@ -55,6 +55,8 @@ def read_recordings(listing: Path) -> tuple[Recording, ...]:
             raise ValueError(f"{listing}: expected columns {COLUMNS}, got {reader.fieldnames}")
         recordings = []
         for line, row in enumerate(reader, start=2):
+            if None in row or None in row.values():
+                raise ValueError(f"{listing}, line {line}: expected {len(COLUMNS)} values")
             labels = root / row["labels"] if row["labels"] else None
             try:
                 recording = Recording.model_validate(

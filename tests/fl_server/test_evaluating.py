@@ -65,8 +65,6 @@ class Server:
         public = PublicSet(recordings=(self.test,), validation=(others,))
         self.config = config.model_copy(update={"output": root / "output", "evaluation": public})
         self.folder = ServerFolder(root)
-        for folder in (self.folder.logs, self.folder.run):
-            folder.mkdir()
         self.said: list[str] = []
 
     def evaluator(self) -> Evaluator:
@@ -178,14 +176,23 @@ def _wait_for(is_so) -> None:
         time.sleep(0.01)
 
 
-def test_a_public_set_that_is_not_right_costs_figures_and_no_round(server) -> None:
+WRONG_LISTS = {
+    "another heading": (lambda text: text.replace("subject_id", "name"), "expected columns"),
+    "a line that was cut off": (lambda text: text[: text.rindex(",subj")], "expected 5 values"),
+    "no text": (lambda _: "\udcff", "'utf-8' codec"),
+    "a field without an end": (lambda text: text + '"' + "x" * 200_000, "field larger than"),
+}
+
+
+@pytest.mark.parametrize(("broken", "says"), WRONG_LISTS.values(), ids=WRONG_LISTS.keys())
+def test_a_public_set_that_is_not_right_costs_figures_and_no_round(server, broken, says) -> None:
     text = server.test.read_text()
-    server.test.write_text(text.replace("subject_id", "name"))
+    server.test.write_text(broken(text), errors="surrogateescape")
     with server.evaluator() as evaluator:
         assert not evaluator.step(server.summaries)
         assert not evaluator.step(server.summaries)  # and nothing is tried until another round
         assert len(server.said) == 1
-        assert "expected columns" in server.said[0]
+        assert says in server.said[0]
         server.test.write_text(text)
         assert not evaluator.step(server.summaries)
         assert evaluator.step(server.summaries[:3])  # another number of rounds

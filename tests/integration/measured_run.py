@@ -81,8 +81,6 @@ def make_run(root: Path, scenario: Scenario, num_people: tuple[int, int], cache:
     )
     nodes = {n: {"site": str(f.config)} for n, f in enumerate(sites.values(), start=1)}
     run_federation(InProcessGrid(client, nodes), server.federation)
-    for folder in (server.run, server.logs):
-        folder.mkdir(exist_ok=True)
     return server.root
 
 

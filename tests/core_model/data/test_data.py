@@ -43,6 +43,7 @@ def test_wrong_label_files_are_refused(tmp_path, text) -> None:
 
 WRONG_LISTS = {
     "another header": "id,subject\n",
+    "a line cut off": "recording_id,subject_id,frames,labels,licence\nr,s\n",
     "no subject": "recording_id,subject_id,frames,labels,licence\nr,,f,,CC0\n",
     "one recording twice": (
         "recording_id,subject_id,frames,labels,licence\nr,s,f,,CC0\nr,s,f,,CC0\n"
