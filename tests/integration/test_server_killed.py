@@ -18,3 +18,18 @@ def test_killed_at_points_of_chance_it_ends_at_the_undisturbed_weights(tmp_path)
     assert found.logged == [("pilot", number) for number in (1, 2, 3)]
     assert found.losses == 0
     assert found.is_undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.deployment
+@pytest.mark.skipif(not has_proxy(), reason="needs HAProxy: apt install haproxy")
+def test_no_budget_is_spent_twice_whoever_is_killed(tmp_path) -> None:
+    """A worker that dies in a round has drawn noise for nothing; a server that dies has not."""
+    kills = ("worker", "rounds")
+    found = run_with_faults(tmp_path, num_rounds=2, kills=kills, seed=1, is_private=True)
+    assert found.kills == Counter(kills)
+    assert (found.rounds, found.losses) == ([1, 2], 0)
+    spent = found.spending
+    assert spent.signed == spent.admitted  # nothing that was signed was trained again
+    assert spent.charged == spent.admitted + spent.cut_off
+    assert spent.is_stated

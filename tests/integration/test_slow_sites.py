@@ -10,7 +10,7 @@ from fl_client.round import run_round
 from fl_client.site import open_site
 from fl_server.config import load_federation
 from fl_server.round_state import load_state
-from tests.integration.faults import write_three_sites
+from tests.integration.live_federation import write_three_sites
 from tests.integration.rogue_node import RogueNode
 from tests.integration.server_folder import (
     has_proxy,
