@@ -105,22 +105,47 @@ def drive(
     """
     nodes = wait_for_sites(grid, coordinator)
     while not coordinator.is_done:
-        before, nodes = nodes, find_sites(grid, nodes)
+        there = find_sites(grid, nodes)
         if coordinator.stage.secure_sum is None:
             # Who was there a moment ago may come back within the round.
-            nodes = before | nodes
-        for site_id in set(coordinator.asked_sites()) - set(nodes.values()):
-            coordinator.refuse(site_id, RefusalCode.NO_ANSWER)
-        if coordinator.stage.secure_sum is not None:
+            nodes = _ask_in_clear(grid, coordinator, nodes | there, witnesses)
+        else:
+            nodes = there
+            _refuse_absent(coordinator, nodes)
             ask = _asking_secure(grid, coordinator, nodes, witnesses)
             run_secure_round(coordinator, nodes, ask)
-        else:
-            asking = _asking(grid, coordinator, nodes, witnesses)
-            asked = set(coordinator.asked_sites())
-            for node, reply in asking.replies(n for n in sorted(nodes) if nodes[n] in asked):
-                take(coordinator, nodes[node], reply, witnesses)
-            nodes = {n: s for n, s in nodes.items() if n not in asking.gone}
         on_round(coordinator.finish())
+
+
+def _ask_in_clear(
+    grid: Grid, coordinator: Coordinator, nodes: Nodes, witnesses: Witnesses | None
+) -> Nodes:
+    """Ask all sites of a round for their updates; return the nodes that may be there for the next.
+
+    The weights are packed once: they are the same for all.
+    """
+    config, asked = coordinator.config, set(coordinator.asked_sites())
+    weights: ArrayRecord | None = None
+
+    def make(node: int, ttl: float) -> Message:
+        nonlocal weights
+        request = coordinator.request(nodes[node])
+        if witnesses is not None:
+            request = witnesses.ask(nodes[node], request)
+        weights = weights or encode_weights(request.arrays, request.plan.wire)
+        return Message(encode_request(request, weights), node, MessageType.TRAIN, ttl=ttl)
+
+    _refuse_absent(coordinator, nodes)
+    patience = Patience(config.timeout_s, config.max_asks, config.join_timeout_s)
+    asking = Asking(grid, make, patience, lambda n: nodes[n] not in coordinator.book.admitted)
+    for node, reply in asking.replies(n for n in sorted(nodes) if nodes[n] in asked):
+        take(coordinator, nodes[node], reply, witnesses)
+    return {n: s for n, s in nodes.items() if n not in asking.gone}
+
+
+def _refuse_absent(coordinator: Coordinator, nodes: Nodes) -> None:
+    for site_id in set(coordinator.asked_sites()) - set(nodes.values()):
+        coordinator.refuse(site_id, RefusalCode.NO_ANSWER)
 
 
 def take(
@@ -233,22 +258,3 @@ def find_sites(grid: Grid, known: Nodes) -> Nodes:
             with contextlib.suppress(RecordError):
                 nodes[node] = decode_site_id(reply.content)
     return nodes
-
-
-def _asking(
-    grid: Grid, coordinator: Coordinator, nodes: Nodes, witnesses: Witnesses | None
-) -> Asking:
-    """Return what asks for a round's updates. The weights are packed once, the same for all."""
-    config = coordinator.config
-    weights: ArrayRecord | None = None
-
-    def make(node: int, ttl: float) -> Message:
-        nonlocal weights
-        request = coordinator.request(nodes[node])
-        if witnesses is not None:
-            request = witnesses.ask(nodes[node], request)
-        weights = weights or encode_weights(request.arrays, request.plan.wire)
-        return Message(encode_request(request, weights), node, MessageType.TRAIN, ttl=ttl)
-
-    patience = Patience(config.timeout_s, config.max_asks, config.join_timeout_s)
-    return Asking(grid, make, patience, lambda n: nodes[n] not in coordinator.book.admitted)
