@@ -121,6 +121,8 @@ class Asking:
 
     def _pull(self) -> Iterator[tuple[int, Message | None]]:
         for number, asked in list(self._waiting.items()):
+            if number not in self._waiting:
+                continue  # another message of the same node was answered just now
             for reply in self._grid.pull_messages([number]):
                 if reply.metadata.reply_to_message_id != number:
                     continue

@@ -42,6 +42,7 @@ class ScriptedGrid(InProcessGrid):
         self.scripts = {int(name[1:]): script for name, script in scripts.items()}
         self.asked: dict[int, list[float]] = {node: [] for node in self.scripts}
         self.away: set[int] = set()
+        self.messages: dict[str, Message] = {}
         self.activated: dict[int, str] = {}
 
     def get_nodes(self):
@@ -52,8 +53,10 @@ class ScriptedGrid(InProcessGrid):
         ]
 
     def push_messages(self, messages):
-        self.sent = list(messages)
-        return super().push_messages(self.sent)
+        pushed = list(messages)
+        numbers = super().push_messages(pushed)
+        self.messages |= dict(zip(numbers, pushed, strict=True))
+        return numbers
 
     def pull_messages(self, ids):
         return [r for r in super().pull_messages(ids) if r is not SILENCE]
@@ -153,6 +156,21 @@ def started_anew(grid, clock, seconds):
     clock.now += seconds
     if clock.now > 1010 and len(grid.asked[1]) == 1:
         grid.activated[1] = (datetime.now(UTC) + timedelta(seconds=1)).isoformat()
+
+
+def test_of_two_answers_of_one_node_one_is_heard(clock) -> None:
+    """It seemed to start anew, and then answered what it had and what came after."""
+    grid = ScriptedGrid(clock, n1=[SILENCE, SILENCE, UPDATE])
+    replies = Asking(grid, make, Patience(600.0, max_asks=8)).replies([1])
+
+    def sleep(seconds):
+        started_anew(grid, clock, seconds)
+        if len(grid.asked[1]) == 2:
+            for number in ("m1", "m2"):
+                grid._replies[number] = Message(UPDATE, reply_to=grid.messages[number])
+
+    clock.sleep = sleep
+    assert [is_update(reply) for _, reply in replies] == [True]
 
 
 def test_a_node_that_does_not_come_back_is_given_up(clock) -> None:
