@@ -27,6 +27,7 @@ from simulations.baseline import Baseline, baseline_of
 from simulations.commands import tradeoff
 from simulations.commands.attack import attack
 from simulations.commands.levers import levers
+from simulations.commands.public import public
 from simulations.commands.zoo import zoo
 from simulations.compare import write_table
 from simulations.experiment import run_experiment
@@ -49,6 +50,7 @@ app.command("mask-score")(mask_score)
 app.command()(serve)
 app.command()(privacy)
 app.command()(zoo)
+app.command()(public)
 app.command()(attack)
 app.command()(aggregators)
 app.command()(levers)

@@ -28,12 +28,12 @@ from simulations.faces.site import CACHE, make_face_site
 from simulations.faces.spec import LOOKS, FaceSiteSpec
 from simulations.grid import InProcessGrid
 from simulations.loop import write_initial
+from simulations.public_people import FIRST_PUBLIC, draw_public
 from simulations.scenario import Scenario, load_scenario
 from simulations.sites import SiteFolder, write_site
 from simulations.toml_text import to_toml
 
 RUN_ID = "pilot-1"
-FIRST_PUBLIC = 5000  # numbers of people, far from those of the sites
 LOOK = "lab"  # of the public set: as in much public data
 TEST_PEOPLE, CHOOSING_PEOPLE = 24, 8
 
@@ -102,28 +102,24 @@ def _sites(root: Path, scenario: Scenario, cache: Path) -> dict[str, SiteFolder]
 def _public(
     folder: Path, scenario: Scenario, num_people: tuple[int, int], cache: Path
 ) -> PublicSet:
-    """Draw the public people, and name their lists as an operator would."""
-    lists: list[tuple[Path, ...]] = []
-    first = FIRST_PUBLIC
-    for name, number in zip(("test", "validation"), num_people, strict=True):
-        spec = FaceSiteSpec(
-            name=f"public-{name}",
-            seed=scenario.seed,
-            first_person=first,
-            num_people=number,
-            recordings_per_person=scenario.recordings_per_person,
-            frames_per_recording=scenario.frames_per_recording,
-            image_size=scenario.image_size,
-            labelled_aus=scenario.action_units,
-            shortcut_strength=scenario.shortcut_strength,
-            recording_variation=scenario.recording_variation,
-            look=LOOKS[LOOK],
-        )
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to(make_face_site(spec, cache))
-        lists.append((Path("public") / name / "recordings.csv",))
-        first += number
-    return PublicSet(recordings=lists[0], validation=lists[1])
+    """Draw the public people beside federation.toml, and name their lists as an operator would."""
+    spec = FaceSiteSpec(
+        name="public",
+        seed=scenario.seed,
+        first_person=FIRST_PUBLIC,
+        num_people=sum(num_people),
+        recordings_per_person=scenario.recordings_per_person,
+        frames_per_recording=scenario.frames_per_recording,
+        image_size=scenario.image_size,
+        labelled_aus=scenario.action_units,
+        shortcut_strength=scenario.shortcut_strength,
+        recording_variation=scenario.recording_variation,
+        look=LOOKS[LOOK],
+    )
+    draw_public(folder, spec, num_people[1], cache)
+    return PublicSet(
+        recordings=(Path("public/test.csv"),), validation=(Path("public/validation.csv"),)
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
