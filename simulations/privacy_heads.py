@@ -14,9 +14,9 @@ from simulations.privacy_cell import CellResult
 from simulations.privacy_identity import Identity, Share
 
 _COLUMNS = (
-    "scope", "IAT in public", "epsilon", "identity head", "reversal", "F1, new people",
-    "against none", "people of a site named", "new people named", "against none",
-    "equal error rate, new people", "the head names", "a step",
+    "scope", "IAT in public", "epsilon", "head, reversal", "F1, new people", "against none",
+    "people of a site named", "new people named", "against none", "equal error rate, new people",
+    "the head names", "ms a step",
 )  # fmt: skip
 
 
@@ -80,8 +80,8 @@ def _line(row: Row, results: Sequence[CellResult]) -> str:
     by_head = [r.by_head for r in map(_identity, own) if r.by_head is not None]
     is_none = row.head == "none"
     cells = (
-        row.scope, "yes" if row.has_iat else "no", f"{row.epsilon:g}", str(row.head),
-        "" if is_none else f"{row.scale:g}",
+        row.scope, "yes" if row.has_iat else "no", f"{row.epsilon:g}",
+        "none" if is_none else f"{row.head}, {row.scale:g} x",
         f"{np.mean([r.f1 for r in own]):.3f} "
         f"({min(r.low for r in own):.3f}-{max(r.high for r in own):.3f})",
         "" if is_none else _difference(own, without, lambda r: r.f1, "+.3f"),

@@ -68,8 +68,8 @@ def test_table_compares_seed_by_seed(tmp_path) -> None:
     ]  # fmt: skip
     text = write_heads(results, "omote-sim privacy --grid heads", "x86_64", tmp_path).read_text()
     *_, none, frozen = text.splitlines()
-    assert none.startswith("| full | yes | 8 | none |  | 0.650 (0.500-0.800) |  | 55% (40%-70%)")
-    assert "| frozen | 1 | 0.600 (0.400-0.800) | -0.050 (-0.100 to +0.000) |" in frozen
+    assert none.startswith("| full | yes | 8 | none | 0.650 (0.500-0.800) |  | 55% (40%-70%)")
+    assert "| frozen, 1 x | 0.600 (0.400-0.800) | -0.050 (-0.100 to +0.000) |" in frozen
     assert "| -15.0% (-20.0% to -10.0%) | 0.200 (0.100-0.300) | 90% | 200 |" in frozen
     assert "with IAT: F1 0.500" in text
     assert "the frozen head names 80% of the public people" in text
