@@ -232,6 +232,13 @@ def test_figures_are_drawn_over_rounds_with_what_they_are_to_be_read_against(
     assert "本人識別プローブ" in browser.get("/").text
 
 
+@pytest.mark.parametrize(("low", "is_said"), [(0.29, True), (0.31, False)])
+def test_a_model_that_may_find_nothing_is_said_to(browser, monkeypatch, low, is_said) -> None:
+    found = (measured(3, 0.5, low, 0.75),)  # saying "always" gets 0.3
+    monkeypatch.setattr(overview, "shown_figures", lambda *_: found)
+    assert ("it is not shown that the model finds anything" in sign_in(browser).text) == is_said
+
+
 def test_all_figures_stand_in_a_table_for_those_who_see_no_plot(browser, figures) -> None:
     sign_in(browser)
     page = browser.get("/figures").text
