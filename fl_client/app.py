@@ -15,8 +15,8 @@ from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from core_model.protocol.messages import RefusalCode
+from core_model.protocol.record_fields import RecordError
 from core_model.protocol.records import (
-    RecordError,
     encode_refusal,
     encode_site_id,
     read_records,

@@ -17,8 +17,8 @@ from pathlib import Path
 from consent.log import Clock
 from consent.model import Role
 from core_model.protocol.messages import RefusalCode, RoundRequest, SiteUpdate
+from core_model.protocol.record_fields import RecordError
 from core_model.protocol.records import (
-    RecordError,
     encode_refusal,
     encode_update,
     read_records,

@@ -13,17 +13,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
 
-from flwr.app import ArrayRecord, Context, Message, MessageType, RecordDict
+from flwr.app import Context, Message, MessageType, RecordDict
 from flwr.serverapp import Grid, ServerApp
 
 from consent.keys import SigningKey
 from core_model.protocol.messages import RefusalCode, SiteUpdate
+from core_model.protocol.record_fields import RecordError
 from core_model.protocol.records import (
-    RecordError,
     decode_reply,
     decode_site_id,
     encode_request,
-    encode_weights,
+    encode_request_weights,
 )
 from core_model.protocol.secure import (
     MaskedRequest,
@@ -125,14 +125,14 @@ def _ask_in_clear(
     The weights are packed once: they are the same for all.
     """
     config, asked = coordinator.config, set(coordinator.asked_sites())
-    weights: ArrayRecord | None = None
+    weights: RecordDict | None = None
 
     def make(node: int, ttl: float) -> Message:
         nonlocal weights
         request = coordinator.request(nodes[node])
         if witnesses is not None:
             request = witnesses.ask(nodes[node], request)
-        weights = weights or encode_weights(request.arrays, request.plan.wire)
+        weights = weights or encode_request_weights(request)
         return Message(encode_request(request, weights), node, MessageType.TRAIN, ttl=ttl)
 
     _refuse_absent(coordinator, nodes)
@@ -208,7 +208,7 @@ def _ask_secure(
     grid: Grid, coordinator: Coordinator, requests: Mapping[int, SecureRequest]
 ) -> Iterator[tuple[int, SecureReply | RefusalCode]]:
     """Send one of the four messages to all; only the one that trains may take long."""
-    weights: ArrayRecord | None = None
+    weights: RecordDict | None = None
     timeout_s = coordinator.config.timeout_s
     if not any(isinstance(r, MaskedRequest) for r in requests.values()):
         timeout_s = min(timeout_s, QUERY_TIMEOUT_S)
@@ -217,7 +217,7 @@ def _ask_secure(
         nonlocal weights
         request = requests[node]
         if isinstance(request, MaskedRequest):
-            weights = weights or encode_weights(request.request.arrays, request.request.plan.wire)
+            weights = weights or encode_request_weights(request.request)
         return Message(encode_secure_request(request, weights), node, MessageType.TRAIN, ttl=ttl)
 
     # Once: a site takes part in one sum of a round, with secrets that it has in memory.

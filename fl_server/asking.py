@@ -16,7 +16,8 @@ from flwr.app import Message
 from flwr.serverapp import Grid
 
 from core_model.protocol.messages import RefusalCode
-from core_model.protocol.records import RecordError, decode_refusal
+from core_model.protocol.record_fields import RecordError
+from core_model.protocol.records import decode_refusal
 
 POLL_S = 0.5
 LOOK_S = 2.0  # between two looks at which nodes are there

@@ -18,6 +18,7 @@ from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 from core_model.protocol.records import read_records, write_records
+from core_model.protocol.weight_records import INDEX, NAMES, index_of
 
 CLIENT_APP_RAISED = 2  # Flower's error code
 
@@ -129,8 +130,13 @@ class InProcessGrid(Grid):
         return reply
 
     def _note(self, node: int, message_type: str, content: RecordDict, raw: bytes) -> None:
-        arrays = [n for r in content.array_records.values() for n in r]
-        fields = [n for r in content.config_records.values() for n in r]
+        weights = index_of(content) if INDEX in content else {}
+        packed = NAMES if weights else frozenset()
+        arrays = [
+            *weights,
+            *(n for k, r in content.array_records.items() if k not in packed for n in r),
+        ]
+        fields = [n for k, r in content.config_records.items() if k not in packed for n in r]
         fields += [n for r in content.metric_records.values() for n in r]
         self.crossings.append(
             Crossing(

@@ -1,4 +1,4 @@
-"""Plans, requests and updates to and from Flower records. The only module that knows both.
+"""Plans, requests and updates to and from Flower records.
 
 A site's refusal is an ordinary reply with a code: Flower's own error replies carry the text of the
 exception, which may tell about data.
@@ -9,16 +9,11 @@ what was not asked for is refused, and every fault is a ``RecordError``.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, RecordDict
+from flwr.app import ConfigRecord, RecordDict
 from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from flwr.proto.recorddict_pb2 import RecordDict as ProtoRecordDict
 from google.protobuf.message import DecodeError
-from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from core_model.protocol.messages import (
@@ -28,32 +23,28 @@ from core_model.protocol.messages import (
     SiteUpdate,
     Witnessing,
 )
-from core_model.protocol.wire import Travelling, Wire
+from core_model.protocol.record_fields import (
+    RecordError,
+    expect,
+    fields_of,
+    ints_of,
+    line_of,
+    text_of,
+)
+from core_model.protocol.weight_records import (
+    MAX_WEIGHT_BYTES,
+    NAMES,
+    decode_weights,
+    encode_weights,
+)
 from core_model.schema import Arrays
 
-RAW: dict[str, np.dtype[Any]] = {
-    "omote.float32.le": np.dtype("<f4"),
-    "omote.float16.le": np.dtype("<f2"),
-}
-"""How weights travel: plain little-endian bytes, whose number must fit the shape. Flower's own way,
-``.npy``, has a header that can claim a terabyte, and numpy takes the memory before it looks."""
-
-MAX_WEIGHT_BYTES = 4 << 30
-MAX_ARRAYS = 10_000
-MAX_DIMENSIONS = 8
-MAX_TEXT = 200
 MAX_PLAN = 100_000
-MAX_AUS = 100
 MAX_ATTESTATION_BYTES = 1_000_000
 MAX_NOTE = 20_000  # characters of a signed tree head
-MAX_LINE = 500  # of one signature on it
 MAX_LEAVES = 1_000_000  # rounds in the server's log
 WITNESSING = "witnessing"
 FIELDS = {"site-id", "attestation", "labelled-aus", "cosignature"}
-
-
-class RecordError(ValueError):
-    """A message does not hold what it should, or holds more."""
 
 
 def write_records(content: RecordDict) -> bytes:
@@ -73,12 +64,13 @@ def read_records(raw: bytes) -> RecordDict:
         raise RecordError("expected records in Flower's wire format") from e
 
 
-def encode_weights(arrays: Arrays, wire: Wire = "float32") -> ArrayRecord:
-    """Pack the weights of a request. The record may stand in many messages at once."""
-    return _pack_all({name: array.astype(wire, copy=False) for name, array in arrays.items()})
+def encode_request_weights(request: RoundRequest) -> RecordDict:
+    """Pack the weights of a request in the type of its wire."""
+    wire = request.plan.wire
+    return encode_weights({n: a.astype(wire, copy=False) for n, a in request.arrays.items()})
 
 
-def encode_request(request: RoundRequest, weights: ArrayRecord | None = None) -> RecordDict:
+def encode_request(request: RoundRequest, weights: RecordDict | None = None) -> RecordDict:
     """Pack a request.
 
     Args:
@@ -86,8 +78,8 @@ def encode_request(request: RoundRequest, weights: ArrayRecord | None = None) ->
         weights: The weights of ``request``, if they are packed already for another site.
     """
     plan = ConfigRecord({"json": request.plan.model_dump_json()})
-    arrays = encode_weights(request.arrays, request.plan.wire) if weights is None else weights
-    content = RecordDict({"arrays": arrays, "plan": plan})
+    packed = encode_request_weights(request) if weights is None else weights
+    content = RecordDict({**packed, "plan": plan})
     if (told := request.witnessing) is not None:
         content[WITNESSING] = ConfigRecord(
             {
@@ -105,13 +97,13 @@ def decode_request(content: RecordDict, max_bytes: int = MAX_WEIGHT_BYTES) -> Ro
     Raises:
         RecordError: It is not a request, or the plan is not valid.
     """
-    expect("request", content, {"arrays", "plan"} | ({WITNESSING} & content.keys()))
+    expect("request", content, NAMES | {"plan"} | ({WITNESSING} & content.keys()))
     fields = fields_of(content, "plan", {"json"})
     try:
         plan = RoundPlan.model_validate_json(text_of(fields, "json", MAX_PLAN))
     except ValidationError as e:
         raise RecordError("not a round plan of this version") from e
-    views = _unpack(content, max_bytes)
+    views = decode_weights(content, max_bytes)
     if any(view.dtype != plan.wire for view in views.values()):
         raise RecordError(f"expected weights in {plan.wire}, as the plan says")
     arrays: Arrays = {name: view.astype(np.float32) for name, view in views.items()}
@@ -136,7 +128,7 @@ def encode_update(update: SiteUpdate) -> RecordDict:
     """Pack a site's answer."""
     return RecordDict(
         {
-            "arrays": _pack_all(update.arrays),
+            **encode_weights(update.arrays),
             "update": ConfigRecord(
                 {
                     "site-id": update.site_id,
@@ -179,14 +171,14 @@ def decode_reply(
     """
     if "refusal" in content:
         return decode_refusal(content)
-    expect("update", content, {"arrays", "update"})
+    expect("update", content, NAMES | {"update"})
     fields = fields_of(content, "update", FIELDS)
     attestation = fields["attestation"]
     if not isinstance(attestation, bytes) or len(attestation) > MAX_ATTESTATION_BYTES:
         raise RecordError(f"expected an attestation of at most {MAX_ATTESTATION_BYTES} bytes")
     return SiteUpdate(
         site_id=text_of(fields, "site-id"),
-        arrays=_unpack(content, max_bytes),
+        arrays=decode_weights(content, max_bytes),
         attestation=attestation,
         labelled_aus=ints_of(fields, "labelled-aus"),
         cosignature=line_of(fields),
@@ -205,75 +197,3 @@ def decode_refusal(content: RecordDict) -> RefusalCode:
         return RefusalCode(code) if type(code) is int else RefusalCode(-1)
     except ValueError as e:
         raise RecordError(f"unknown refusal code {str(code)[:20]}") from e
-
-
-def _pack_all(arrays: Travelling) -> ArrayRecord:
-    return ArrayRecord({name: _pack(name, array) for name, array in arrays.items()})
-
-
-def _pack(name: str, array: NDArray[Any]) -> Array:
-    for stype, kind in RAW.items():
-        if array.dtype == kind:
-            raw = array.astype(kind, copy=False).tobytes()
-            return Array(str(array.dtype), array.shape, stype, raw)
-    raise RecordError(f"{name}: expected float32 or float16, got {array.dtype}")
-
-
-def _unpack(content: RecordDict, max_bytes: int) -> Travelling:
-    record = content["arrays"]
-    if not isinstance(record, ArrayRecord) or len(record) > MAX_ARRAYS:
-        raise RecordError(f"expected at most {MAX_ARRAYS} arrays")
-    if (total := sum(len(array.data) for array in record.values())) > max_bytes:
-        raise RecordError(f"expected at most {max_bytes} bytes of weights, got {total}")
-    return {name: _view(name, array) for name, array in record.items()}
-
-
-def _view(name: str, array: Array) -> NDArray[Any]:
-    if len(name) > MAX_TEXT or len(array.shape) > MAX_DIMENSIONS:
-        raise RecordError(f"{name[:MAX_TEXT]}: name or shape is too long")
-    kind = RAW.get(array.stype)
-    if kind is None or array.dtype != kind.name:
-        raise RecordError(f"{name}: expected one of {sorted(RAW)}")
-    is_negative = any(n < 0 for n in array.shape)
-    if is_negative or kind.itemsize * math.prod(array.shape) != len(array.data):
-        raise RecordError(f"{name}: {len(array.data)} bytes do not fill the shape {array.shape}")
-    return np.frombuffer(array.data, kind).reshape(array.shape)
-
-
-def fields_of(content: RecordDict, name: str, keys: set[str]) -> Mapping[str, Any]:
-    """Return the fields of a record, which must be exactly these."""
-    record = content[name]
-    if not isinstance(record, ConfigRecord):
-        raise RecordError(f"{name}: expected a config record")
-    expect(name, record, keys)
-    return dict(record)
-
-
-def expect(what: str, got: Mapping[str, object], want: set[str]) -> None:
-    """Check that something holds exactly these keys."""
-    if got.keys() != want:
-        names = [name[:MAX_TEXT] for name in sorted(got)[:5]]
-        raise RecordError(f"{what}: expected exactly {sorted(want)}, got {names}")
-
-
-def text_of(fields: Mapping[str, Any], key: str, most: int = MAX_TEXT) -> str:
-    """Return a field that must be a text."""
-    value = fields[key]
-    if not isinstance(value, str) or not 0 < len(value) <= most:
-        raise RecordError(f"{key}: expected a text of 1 to {most} characters")
-    return value
-
-
-def line_of(fields: Mapping[str, Any]) -> str:
-    """Return the signature line of a witness; empty if it gives none."""
-    return "" if fields["cosignature"] == "" else text_of(fields, "cosignature", MAX_LINE)
-
-
-def ints_of(fields: Mapping[str, Any], key: str) -> tuple[int, ...]:
-    """Return a field that must be a list of whole numbers."""
-    values = fields[key]
-    if not isinstance(values, list) or len(values) > MAX_AUS:
-        raise RecordError(f"{key}: expected at most {MAX_AUS} numbers")
-    if not all(type(value) is int for value in values):
-        raise RecordError(f"{key}: expected whole numbers")
-    return tuple(values)

@@ -16,19 +16,20 @@ from pydantic import RootModel, ValidationError
 
 from core_model.config import Settings
 from core_model.protocol.messages import RefusalCode, RoundRequest
-from core_model.protocol.records import (
-    MAX_ATTESTATION_BYTES,
-    MAX_WEIGHT_BYTES,
-    WITNESSING,
+from core_model.protocol.record_fields import (
     RecordError,
-    decode_refusal,
-    decode_request,
-    encode_request,
     expect,
     fields_of,
     ints_of,
     line_of,
     text_of,
+)
+from core_model.protocol.records import (
+    MAX_ATTESTATION_BYTES,
+    WITNESSING,
+    decode_refusal,
+    decode_request,
+    encode_request,
 )
 from core_model.protocol.secure import (
     KeysRequest,
@@ -41,6 +42,7 @@ from core_model.protocol.secure import (
     Unmasking,
     UnmaskRequest,
 )
+from core_model.protocol.weight_records import MAX_WEIGHT_BYTES, NAMES
 from core_model.secure_sum.roster import SignedKeys
 
 RAW_UINT32 = "omote.uint32.le"
@@ -61,7 +63,7 @@ _Shares = RootModel[dict[str, str]]
 Kind = TypeVar("Kind")
 
 
-def encode_secure_request(message: SecureRequest, weights: ArrayRecord | None = None) -> RecordDict:
+def encode_secure_request(message: SecureRequest, weights: RecordDict | None = None) -> RecordDict:
     """Pack a request.
 
     Args:
@@ -82,7 +84,7 @@ def decode_any_request(content: RecordDict) -> RoundRequest | SecureRequest:
         RecordError: It is neither, or not valid.
     """
     if SHARES in content:
-        names = {"arrays", "plan"} | ({WITNESSING} & content.keys())
+        names = NAMES | {"plan"} | ({WITNESSING} & content.keys())
         expect("request", content, names | {SHARES})
         shares = _parse(content, SHARES, _Shares).root
         plain = RecordDict({name: content[name] for name in sorted(names)})

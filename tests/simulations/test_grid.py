@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from core_model.protocol.weight_records import NAMES, decode_weights, encode_weights
 from simulations.grid import InProcessGrid
 
 
@@ -20,33 +21,31 @@ def grid(seen):
         seen.append((context.node_config["site"], message.content))
         if message.content["config"]["fail"]:
             raise ValueError("from the site")
-        reply = RecordDict({"arrays": message.content["arrays"], "told": ConfigRecord({"a": 1})})
+        kept = {name: message.content[name] for name in NAMES}
+        reply = RecordDict({**kept, "told": ConfigRecord({"a": 1})})
         return Message(reply, reply_to=message)
 
     return InProcessGrid(app, {2: {"site": "b"}, 1: {"site": "a"}})
 
 
 def message(node, array, *, fail=False):
-    content = RecordDict(
-        {"arrays": ArrayRecord({"w": array}), "config": ConfigRecord({"fail": fail})}
-    )
+    content = RecordDict({**encode_weights({"w": array}), "config": ConfigRecord({"fail": fail})})
     return Message(content, node, "train")
 
 
 @pytest.fixture
 def array():
-    from flwr.app import Array
-
-    return Array(np.arange(1000, dtype=np.float32))
+    return np.arange(1000, dtype=np.float32)
 
 
 def test_nothing_is_shared_by_reference(grid, seen, array) -> None:
     (reply,) = grid.send_and_receive([message(1, array)])
     ((_, content),) = seen
-    got = reply.content["arrays"]["w"]
-    assert got is not content["arrays"]["w"]
-    assert content["arrays"]["w"] is not array
-    assert np.array_equal(got.numpy(), array.numpy())
+    assert reply.content["arrays"]["weights"] is not content["arrays"]["weights"]
+    for where in (content, reply.content):
+        got = decode_weights(where)["w"]
+        assert not np.shares_memory(got, array)
+        assert np.array_equal(got, array)
 
 
 def test_each_crossing_is_noted_with_its_names_and_bytes(grid, seen, array) -> None:

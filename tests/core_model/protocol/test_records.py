@@ -14,8 +14,8 @@ from core_model.protocol.messages import (
     Witnessing,
     digest,
 )
+from core_model.protocol.record_fields import RecordError
 from core_model.protocol.records import (
-    RecordError,
     decode_reply,
     decode_request,
     decode_site_id,

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from core_model.config import FinetuneConfig, encoder_config
 from core_model.protocol.messages import RoundPlan, RoundRequest, SiteUpdate, digest
+from core_model.protocol.record_fields import RecordError
 from core_model.protocol.records import (
-    RecordError,
     decode_reply,
     decode_request,
     encode_request,
@@ -97,7 +97,7 @@ def test_an_update_in_float16_keeps_its_bytes() -> None:
     assert got.arrays["w"].dtype == np.float16
     assert digest(got.arrays) == digest(update.arrays)
     wide = dataclasses.replace(update, arrays={"w": np.float64([1.0])})
-    with pytest.raises(RecordError, match="float32 or float16"):
+    with pytest.raises(RecordError, match="float32 or in float16"):
         encode_update(wide)
 
 
