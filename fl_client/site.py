@@ -20,7 +20,7 @@ from core_model.protocol.messages import RoundPlan
 from core_model.training.device import pick_device
 from fl_client.config import SiteConfig, load_site_config
 from fl_client.crop_cache import CropKeys, SiteFrames
-from fl_client.node_folder import NodeFolder
+from fl_client.pinned_server import server_key
 
 
 @dataclass(frozen=True)
@@ -78,17 +78,5 @@ def open_site(path: Path, clock: Clock = lambda: datetime.now(UTC)) -> Site:
         key=registry.signing_key(Role.OPERATOR),
         device=pick_device(config.device),
         clock=clock,
-        server_key=joined_key(config),
+        server_key=server_key(config),
     )
-
-
-def joined_key(config: SiteConfig) -> VerifierKey | None:
-    """Return the key of the log of rounds of the server that was joined; None before.
-
-    Raises:
-        SettingsError: The invitation is not right.
-        MalformedError: It holds no key.
-    """
-    node = NodeFolder(config.node)
-    vkey = node.joined().server_key if node.invitation.exists() else None
-    return VerifierKey.parse(vkey) if vkey is not None else None

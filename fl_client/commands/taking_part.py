@@ -65,6 +65,7 @@ def join(
     from core_model.protocol.enrolment import Invitation, read_json
     from fl_client.config import load_site_config
     from fl_client.node_folder import NodeFolder, fingerprint, read_certificates
+    from fl_client.pinned_server import pin_server
 
     with plain_errors():
         config = load_site_config(site)
@@ -72,6 +73,7 @@ def join(
         if invited.site_id != config.site_id:
             raise SiteError(f"the invitation is for {invited.site_id}, not for {config.site_id}")
         NodeFolder(config.node).join(invited, replace=replace)
+        pin_server(config, invited)
         authorities = read_certificates(invited.ca)
     typer.echo(f"Joined {invited.address}. Compare by telephone with the server's operator:")
     for authority in authorities:
