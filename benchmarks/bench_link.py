@@ -6,7 +6,7 @@ costs nothing. Faces are a few frames of noise at 64 pixels and training is shor
 is how a model of this size travels and is averaged. For comparison the same rounds as plain
 function calls in one process, without any program, message or signature of the link.
 
-    python benchmarks/bench_link.py [--encoder base] [--rounds 3]
+    python benchmarks/bench_link.py [--encoder base] [--sites 3] [--rounds 3]
 """
 
 from __future__ import annotations
@@ -40,7 +40,6 @@ from simulations.sites import SiteFolder, write_site
 from tests.federation import AUS, write_faces
 from tests.integration.server_folder import make_server, started, told, wait_for_round
 
-SITES = ("site-a", "site-b", "site-c")
 PROGRAMS = {  # words in the command line of each program
     "server (start)": "fl_server.cli start",
     "proxy": "haproxy",
@@ -58,21 +57,22 @@ LOOK_S = 0.2
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encoder", default="base", choices=get_args(Size))
+    parser.add_argument("--sites", type=int, default=3)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--wires", nargs="+", default=["float32", "float16"])
     args = parser.parse_args()
     found: dict[str, float] = {}
     for wire in args.wires:
         with tempfile.TemporaryDirectory() as place:
-            found[wire] = measure(Path(place), args.encoder, args.rounds, wire)
+            found[wire] = measure(Path(place), args.encoder, args.sites, args.rounds, wire)
     if len(found) == 2:
         full, half = found.values()
         print(f"a round in float16 takes {half / full:.2f} of one in float32")
 
 
-def measure(root: Path, encoder: str, rounds: int, wire: str) -> float:
+def measure(root: Path, encoder: str, num_sites: int, rounds: int, wire: str) -> float:
     """Run and print; return seconds of a round after the first."""
-    sites = {site_id: _site(root / site_id, site_id) for site_id in SITES}
+    sites = {name: _site(root / name, name) for name in _names(num_sites)}
     nodes = {s: NodeFolder(load_site_config(f.config).node) for s, f in sites.items()}
     keys = {site_id: node.make_key() for site_id, node in nodes.items()}
     server = make_server(root / "server", sites, keys, rounds)
@@ -83,7 +83,7 @@ def measure(root: Path, encoder: str, rounds: int, wire: str) -> float:
     for site_id, node in nodes.items():
         node.join(read_json(sites[site_id].folder / "invitation.json", Invitation))
     with ProcessPoolExecutor(1, get_context("spawn")) as other:  # its memory is not ours
-        plain = other.submit(_plain, config, root).result() / rounds
+        plain = other.submit(_plain, config, root, num_sites).result() / rounds
     with Memory() as memory, ExitStack() as stack:
         for folder in sites.values():
             stack.enter_context(_running(folder))
@@ -91,7 +91,7 @@ def measure(root: Path, encoder: str, rounds: int, wire: str) -> float:
         ends = list(_ends(server, rounds, process))
         assert process.wait(timeout=300) == 0, told(server)
     summaries = load_state(config.output, config.run_id).summaries
-    assert all(len(s.admitted) == len(SITES) for s in summaries), told(server)
+    assert all(len(s.admitted) == num_sites for s in summaries), told(server)
     round_s = statistics.median(b - a for a, b in itertools.pairwise(ends))
     _report(encoder, wire, config.initial.stat().st_size // 4, summaries, round_s, plain, memory)
     return round_s
@@ -101,7 +101,9 @@ def _report(
     encoder: str, wire: str, num_weights: int, summaries: tuple[RoundSummary, ...],
     round_s: float, plain: float, memory: Memory,
 ) -> None:  # fmt: skip
-    print(f"{encoder}, {num_weights / 1e6:.1f} M weights, {wire}, {len(SITES)} sites")
+    print(
+        f"{encoder}, {num_weights / 1e6:.1f} M weights, {wire}, {len(summaries[-1].admitted)} sites"
+    )
     received = statistics.median(summaries[-1].bytes_received.values())
     print(f"  from a site in a round  {received / 1e6:9.1f} MB")
     print(f"  a round over the link   {round_s:9.1f} s")
@@ -109,6 +111,10 @@ def _report(
     print(f"  all programs together   {memory.most_at_once / 2**20:9,.0f} MiB at most")
     for name, most in memory.peaks.items():
         print(f"    {name:22}{most / 2**20:9,.0f} MiB")
+
+
+def _names(num_sites: int) -> list[str]:
+    return [f"site-{k}" for k in range(1, num_sites + 1)]
 
 
 def _site(folder: Path, site_id: str) -> SiteFolder:
@@ -119,9 +125,9 @@ def _site(folder: Path, site_id: str) -> SiteFolder:
     )  # fmt: skip
 
 
-def _plain(config: FederationConfig, root: Path) -> float:
+def _plain(config: FederationConfig, root: Path, num_sites: int) -> float:
     """Return seconds of all rounds as calls, at sites of the same data that saw no round yet."""
-    sites = {site_id: _site(root / "plain-sites" / site_id, site_id) for site_id in SITES}
+    sites = {name: _site(root / "plain-sites" / name, name) for name in _names(num_sites)}
     began = time.perf_counter()
     run_plain(config.model_copy(update={"output": root / "plain"}), sites)
     return time.perf_counter() - began

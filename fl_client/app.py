@@ -68,8 +68,14 @@ def _ask_site(context: Context) -> RecordDict:
 
 def _ask_round(message: Message, context: Context) -> RecordDict:
     """Hand the request on as it came: the worker, which trusts nobody, looks into it."""
+    return read_records(ask_round(_socket(context), _take(message), message.metadata.ttl))
+
+
+def _take(message: Message) -> bytes:
+    """Return what a message holds, and empty it: a model is not held twice while a site trains."""
     raw = write_records(message.content)
-    return read_records(ask_round(_socket(context), raw, message.metadata.ttl))
+    message.content = RecordDict()
+    return raw
 
 
 def _socket(context: Context) -> Path:

@@ -57,8 +57,10 @@ def ask_round(socket: Path, raw: bytes, timeout_s: float) -> bytes:
         WorkerAwayError: Nobody answers, or not to the end.
         grpc.RpcError: The worker cannot answer, or not in time.
     """
+    request = pieces(raw)
+    del raw  # gone once it is sent: the answer is as large
     with _channel(socket) as channel, _away():
-        return b"".join(channel.stream_stream(ROUND)(pieces(raw), timeout=timeout_s))
+        return b"".join(channel.stream_stream(ROUND)(request, timeout=timeout_s))
 
 
 def is_serving(socket: Path) -> bool:
