@@ -167,7 +167,8 @@ class _Tap(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, None, None]:
-        ctx.take(signals[0].detach())
+        take, ctx.take = ctx.take, None  # else inputs of all layers stay until the last is done
+        take(signals[0].detach())
         return signals[0], None, None
 
 

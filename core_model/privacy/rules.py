@@ -59,17 +59,14 @@ def made(gradients: Tensor) -> Term:
 def product(inputs: Tensor, signals: Tensor) -> Term:
     """Return the term of a weight matrix. Shapes: (U, T, I), (U, T, O); the sum is (O, I).
 
-    The length comes from the two Gram matrices, (U, T, T), where these are smaller than the
-    gradients. Of both ways to add up later, the one that keeps less in memory is chosen.
+    A unit with many tokens is shorter as a gradient, O times I, than as what it is made of: then
+    the gradient is made once, and adding it up later costs next to nothing. Else the length comes
+    from the two Gram matrices, (U, T, T), which are smaller than half a gradient.
     """
     num_tokens, size = inputs.shape[1], inputs.shape[2] * signals.shape[2]
-    if 2 * num_tokens**2 <= size:
-        squares = ((inputs @ inputs.mT) * (signals @ signals.mT)).sum(dim=(1, 2)).clamp(min=0)
-    else:
-        gradients = signals.mT @ inputs  # (U, O, I)
-        if size <= num_tokens * (inputs.shape[2] + signals.shape[2]):
-            return made(gradients)
-        squares = gradients.square().sum(dim=(1, 2))
+    if size <= num_tokens * (inputs.shape[2] + signals.shape[2]):
+        return made(signals.mT @ inputs)
+    squares = ((inputs @ inputs.mT) * (signals @ signals.mT)).sum(dim=(1, 2)).clamp(min=0)
 
     def weighted_sum(factors: Tensor) -> Tensor:
         clean_signals, clean_inputs = _finite(factors, signals, inputs)
