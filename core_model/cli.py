@@ -77,7 +77,11 @@ def init(
 
 
 @app.command()
-def show(checkpoint: Path) -> None:
+def show(
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Weights in safetensors, with their manifest.")
+    ],
+) -> None:
     """Check a checkpoint and show what it is."""
     try:
         arrays, manifest = load_checkpoint(checkpoint, allow_adapted=True)

@@ -26,6 +26,7 @@ from consent.errors import ConsentError
 from consent.upkeep import entries_by
 
 app = typer.Typer(no_args_is_help=True, help="The desk: a local web page for registrars.")
+AccountName = Annotated[str, typer.Argument(help="Of the account that signs in.")]
 users = typer.Typer(no_args_is_help=True, help="Who may sign in at the desk.")
 app.add_typer(users, name="desk-user")
 
@@ -96,7 +97,7 @@ def desk(
 
 @users.command()
 def add(
-    name: str,
+    name: AccountName,
     folder: Folder = DEFAULT_FOLDER,
     replace: Annotated[bool, typer.Option("--replace", help="Give it a new password.")] = False,
     password_stdin: Annotated[
@@ -114,7 +115,7 @@ def add(
 
 
 @users.command()
-def remove(name: str, folder: Folder = DEFAULT_FOLDER) -> None:
+def remove(name: AccountName, folder: Folder = DEFAULT_FOLDER) -> None:
     """Take NAME off the desk. Whoever is signed in with it is turned away at the next click."""
     with _accounts() as accounts:
         accounts.remove_account(folder / ACCOUNTS_FILE, name)
@@ -130,7 +131,7 @@ def list_users(folder: Folder = DEFAULT_FOLDER) -> None:
 
 
 @users.command()
-def recorded(name: str, folder: Folder = DEFAULT_FOLDER) -> None:
+def recorded(name: AccountName, folder: Folder = DEFAULT_FOLDER) -> None:
     """List the entries that NAME recorded at the desk. The log holds a keyed code of the name.
 
     It works for an account that was removed, too. Entries of people who were erased tell nothing.

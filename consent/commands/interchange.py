@@ -44,7 +44,7 @@ _SUFFIXES = {".csv": Format.CSV, ".jsonl": Format.JSONL, ".jsonld": Format.DPV}
 
 @app.command("import")
 def import_file(
-    file: Path,
+    file: Annotated[Path, typer.Argument(help="Records in CSV, JSON lines, DPV or Kantara.")],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Check, and write nothing.")] = False,
     form: Annotated[
         Format | None, typer.Option("--format", help="Else told by the suffix.")

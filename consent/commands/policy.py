@@ -52,6 +52,9 @@ Enable = Annotated[list[str], typer.Option("--enable", help="Rule set that is of
 Also = Annotated[
     list[Path], typer.Option("--also", help="The site's own rule file. It can only forbid more.")
 ]
+DeclarationFile = Annotated[
+    Path, typer.Argument(help="What is to be done, in TOML; see: omote-consent policy template")
+]
 At = Annotated[
     datetime | None,
     typer.Option("--at", formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="UTC; else now."),
@@ -87,7 +90,7 @@ def show(
 
 @app.command("test")
 def put_to_the_rules(
-    declaration: Path,
+    declaration: DeclarationFile,
     at: At = None,
     enable: Enable = [],  # noqa: B006
     also: Also = [],  # noqa: B006
@@ -131,8 +134,8 @@ def set_site_rules(enable: Enable = [], also: Also = [], folder: Folder = DEFAUL
 
 @app.command()
 def evidence(
-    kind: str,
-    document: Path,
+    kind: Annotated[str, typer.Argument(help="What it is, as a rule asks for it, such as dpia.")],
+    document: Annotated[Path, typer.Argument(help="The document itself; it stays where it is.")],
     valid_until: Annotated[
         datetime | None, typer.Option(formats=["%Y-%m-%d"], help="Day on which it ends, UTC.")
     ] = None,
@@ -147,7 +150,7 @@ def evidence(
 
 
 @app.command()
-def decide(declaration: Path, folder: Folder = DEFAULT_FOLDER) -> None:
+def decide(declaration: DeclarationFile, folder: Folder = DEFAULT_FOLDER) -> None:
     """Decide on DECLARATION by the site's rules and log it. Exit codes as of test."""
     with plain_errors():
         declared = parse_declaration(declaration.read_text("utf-8"))
@@ -158,7 +161,7 @@ def decide(declaration: Path, folder: Folder = DEFAULT_FOLDER) -> None:
 
 @app.command("approve")
 def approve_use(
-    declaration: Path,
+    declaration: DeclarationFile,
     role: Annotated[
         Role, typer.Option(help="Whose key signs: dpo, or root as the second.")
     ] = Role.DPO,
@@ -172,7 +175,7 @@ def approve_use(
 
 
 @app.command()
-def check(declaration: Path, folder: Folder = DEFAULT_FOLDER) -> None:
+def check(declaration: DeclarationFile, folder: Folder = DEFAULT_FOLDER) -> None:
     """May this use go ahead now? Exit code 0: yes, 4: no, and why."""
     with plain_errors():
         registry = opened(folder)
@@ -183,7 +186,7 @@ def check(declaration: Path, folder: Folder = DEFAULT_FOLDER) -> None:
 
 @app.command()
 def permit(
-    declaration: Path,
+    declaration: DeclarationFile,
     out: Annotated[Path, typer.Option(help="File to write, such as use.permit.")],
     folder: Annotated[
         Path | None,

@@ -42,7 +42,7 @@ class Format(enum.StrEnum):
 @app.command()
 def receipt(
     subject: Subject,
-    form: Annotated[Format, typer.Option("--format")] = Format.JWS,
+    form: Annotated[Format, typer.Option("--format", help="What to issue.")] = Format.JWS,
     entry: Annotated[int | None, typer.Option(help="Index of an entry; else the last.")] = None,
     language: Annotated[str, typer.Option(help="Of the page: en or ja.")] = "en",
     out: Out = None,
@@ -66,7 +66,7 @@ def receipt(
 
 @app.command("receipt-check")
 def check(
-    file: Path,
+    file: Annotated[Path, typer.Argument(help="The page, or the signed receipt (JWS).")],
     vkey: Annotated[str | None, typer.Option(help="The log's public key.")] = None,
     trust: Annotated[
         Path | None, typer.Option("--policy", help="tlog-policy file: logs, witnesses, quorum.")

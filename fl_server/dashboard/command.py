@@ -54,7 +54,7 @@ def dashboard(
 
 def dashboard_user(
     folder: Folder,
-    name: str,
+    name: Annotated[str, typer.Argument(help="Of the account that signs in.")],
     replace: Annotated[bool, typer.Option("--replace", help="Give it a new password.")] = False,
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
