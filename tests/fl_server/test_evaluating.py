@@ -166,11 +166,11 @@ def hold_on(job: str) -> None:
     evaluator.step(load_state(config.output, config.run_id).summaries)
     sys.stdout.write(f"{evaluator._program.pid}\n")
     sys.stdout.flush()
-    time.sleep(300)
+    time.sleep(900)
 
 
 def _wait_for(is_so) -> None:
-    end = time.monotonic() + 180
+    end = time.monotonic() + 600  # it gives way to everything else
     while not is_so():
         assert time.monotonic() < end
         time.sleep(0.01)

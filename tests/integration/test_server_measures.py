@@ -30,7 +30,7 @@ def test_a_server_measures_each_round_and_makes_up_what_a_kill_took(tmp_path) ->
     paths = [figures_path(output, number) for number in range(1, ROUNDS + 1)]
     options = ("--insecure-on-loopback", "--log-format", "json")
     with started(server, *options) as process:
-        end = time.monotonic() + 240
+        end = time.monotonic() + 600  # measuring gives way to everything else
         while not any(path.exists() for path in paths):
             assert process.poll() is None, told(server)
             assert time.monotonic() < end, told(server)
@@ -40,7 +40,7 @@ def test_a_server_measures_each_round_and_makes_up_what_a_kill_took(tmp_path) ->
     assert all(read_figures(path) is not None for path in paths if path.exists())
     paths[0].unlink(missing_ok=True)  # as if the kill had come earlier
     with started(server, *options) as process:
-        assert process.wait(timeout=300) == 0, told(server)
+        assert process.wait(timeout=600) == 0, told(server)
     assert [read_figures(path).round for path in paths] == [1, 2, 3]
     events = [json.loads(line) for line in (server.root / "said.txt").read_text().splitlines()]
     assert 1 in [e["round"] for e in events if e["event"] == "measured"]
