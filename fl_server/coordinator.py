@@ -25,13 +25,11 @@ from fl_server.config import EnrolledSite, FederationConfig, Stage
 from fl_server.digests import config_digest, plan_digest
 from fl_server.errors import UpdateRefusedError
 from fl_server.kept_attestations import keep_attestations
-from fl_server.moments import forget_moments, load_moments, save_moments
 from fl_server.nonces import Nonces
 from fl_server.robust import make_aggregator
 from fl_server.round_book import RoundBook
 from fl_server.round_state import BranchPoint, RoundSummary, load_state, save_state
-from fl_server.rounding import round_off
-from fl_server.server_optimiser import take_step
+from fl_server.server_optimiser import ServerOptimiser
 from fl_server.weighing import weights_of
 
 
@@ -68,7 +66,9 @@ class Coordinator:
             )
         self._state = state
         self._sum: Arrays | RefusalCode | None = None  # of a secure round
-        self._moments = self._load_moments()
+        self._optimiser = ServerOptimiser(config.output, config.wire)
+        if self._was_moving():
+            self._optimiser.resume(state.round)
         self._begin()
 
     @property
@@ -206,7 +206,7 @@ class Coordinator:
         self.book = RoundBook(Nonces(config.output, config.run_id, self.round))
         self._sum = None
         if self._state.round == self._locate()[1]:
-            self._moments = {}  # of the stage before, which learned something else
+            self._optimiser.begin()
         if not self.is_done:
             self._aggregator = make_aggregator(
                 self.stage.aggregation, self.update_schema, self.config.action_units, self.arrays
@@ -265,24 +265,16 @@ class Coordinator:
         is_summed = self.stage.secure_sum is not None
         assert not is_summed or isinstance(self._sum, dict), "a secure round ended without its sum"
         mean = self._sum if isinstance(self._sum, dict) else self._aggregator.mean(self.arrays)
-        weights, moments = take_step(self.stage, self.arrays, mean, self._moments)
-        if self.config.wire == "float16":
-            weights, residue = round_off(weights, self._moments)
-            moments |= residue
-        self._moments = moments
-        return weights
+        return self._optimiser.step(self.stage, self.arrays, mean)
 
-    def _load_moments(self) -> Arrays:
-        """Return what the optimiser remembers of the round before, if this stage has one."""
+    def _was_moving(self) -> bool:
+        """Return whether the optimiser remembers something of the rounds before."""
         stage, before = self._locate()
-        remembers = stage.has_moments or self.config.wire == "float16"
-        if self.is_done or self._state.round == before or not remembers:
-            return {}
+        if self.is_done or self._state.round == before or not self._optimiser.remembers(stage):
+            return False
         # Of the rounds before a branch only the last one's were kept: there it begins anew.
         branched = self._state.branch.round if self._state.branch else 0
-        if not any(s.has_quorum for s in self._state.summaries[max(before, branched) :]):
-            return {}
-        return load_moments(self.config.output, self._state.round)
+        return any(s.has_quorum for s in self._state.summaries[max(before, branched) :])
 
     def _locate(self) -> tuple[Stage, int]:
         """Return the running stage and the number of rounds before it."""
@@ -304,12 +296,12 @@ class Coordinator:
             }
         )
         save_checkpoint(_checkpoint(self.config, self.round), self.arrays, manifest)
-        save_moments(self.config.output, self.round, self._moments)
+        self._optimiser.save(self.round)
         keep_attestations(self.config.output, self.round, self.book.envelopes)
         self._manifest = manifest
         self._state = self._state.after(summary, self.book.seen)
         save_state(self.config.output, self._state)
-        forget_moments(self.config.output, self._state.round - 1)
+        self._optimiser.clean_up(self._state.round)
 
 
 def _checkpoint(config: FederationConfig, number: int) -> Path:
