@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 from consent.attestation_check import Seen
 from consent.note import TreeHead
@@ -28,7 +27,7 @@ from fl_server.kept_attestations import keep_attestations
 from fl_server.nonces import Nonces
 from fl_server.robust import make_aggregator
 from fl_server.round_book import RoundBook
-from fl_server.round_state import BranchPoint, RoundSummary, load_state, save_state
+from fl_server.round_state import BranchPoint, RoundSummary, load_state, model_path, save_state
 from fl_server.server_optimiser import ServerOptimiser
 from fl_server.weighing import weights_of
 
@@ -54,7 +53,7 @@ class Coordinator:
         self._suspended = suspended or (lambda: at_start)
         self._cosigned = cosigned
         state = load_state(config.output, config.run_id)
-        path = config.initial if state.round == 0 else _checkpoint(config, state.round)
+        path = config.initial if state.round == 0 else model_path(config.output, state.round)
         begun, self._manifest = load_checkpoint(path)
         self.arrays = rounded(begun, config.wire)
         if state.round and digest(self.arrays) != self._manifest.digest:
@@ -295,14 +294,10 @@ class Coordinator:
                 "parent": self._manifest.digest,
             }
         )
-        save_checkpoint(_checkpoint(self.config, self.round), self.arrays, manifest)
+        save_checkpoint(model_path(self.config.output, self.round), self.arrays, manifest)
         self._optimiser.save(self.round)
         keep_attestations(self.config.output, self.round, self.book.envelopes)
         self._manifest = manifest
         self._state = self._state.after(summary, self.book.seen)
         save_state(self.config.output, self._state)
         self._optimiser.clean_up(self._state.round)
-
-
-def _checkpoint(config: FederationConfig, number: int) -> Path:
-    return config.output / f"round-{number:04d}.safetensors"
