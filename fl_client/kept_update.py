@@ -23,6 +23,7 @@ from consent.manifest import Leaf
 from core_model.durable import put_in_place
 from core_model.protocol.messages import RoundPlan, RoundRequest, SiteUpdate, digest
 from fl_client.manifests import leaves_of
+from fl_client.record import is_on_record, put_on_record
 from fl_client.selection import select
 from fl_client.site import Site
 
@@ -31,7 +32,7 @@ FILE = "answer.safetensors"
 
 
 def keep_update(request: RoundRequest, site: Site, update: SiteUpdate) -> None:
-    """Keep an update that is on record. A simulation, which shows no log, loses no answer."""
+    """Keep an update that was signed. A simulation, which shows no log, loses no answer."""
     if request.witnessing is None:
         return
     path = _path(site, request.plan.run_id)
@@ -46,6 +47,8 @@ def keep_update(request: RoundRequest, site: Site, update: SiteUpdate) -> None:
 
 def same_update(request: RoundRequest, site: Site, min_subjects: int) -> SiteUpdate | None:
     """Return what was signed for this very request, if all of it may still be used; else None.
+
+    It is on record when this returns, whenever the worker was killed.
 
     Raises:
         RoundRefusedError: Nobody agrees any more, or too few people.
@@ -63,10 +66,13 @@ def same_update(request: RoundRequest, site: Site, min_subjects: int) -> SiteUpd
     if not set(signed.leaves) <= set(now) or digest(arrays) != signed.attestation.update:
         return None
     _log.info("round %d was answered before: the same again", request.plan.round)
+    envelope = about["attestation"].encode()
+    if not is_on_record(site, envelope):
+        put_on_record(site, signed.attestation, signed.leaves, envelope)
     return SiteUpdate(
         site_id=site.site_id,
         arrays=arrays,
-        attestation=about["attestation"].encode(),
+        attestation=envelope,
         labelled_aus=signed.attestation.labelled_aus,
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -24,9 +24,9 @@ from consent.attestation import (
 from consent.epsilon import Privacy
 from consent.errors import ConsentChangedError
 from consent.gate import Ruling
-from consent.manifest import Leaf, manifest_root
+from consent.manifest import manifest_root
 from consent.model import Purpose, Role
-from consent.site_events import RoundDiscarded, RoundSigned, RoundStarted
+from consent.site_events import RoundDiscarded, RoundStarted
 from core_model.protocol.messages import (
     RefusalCode,
     RoundPlan,
@@ -48,6 +48,7 @@ from fl_client.manifests import keep_manifest, signed_in
 from fl_client.permission import permitted
 from fl_client.private_round import RoundAccount
 from fl_client.private_training import train_privately
+from fl_client.record import put_on_record
 from fl_client.selection import Selection, select
 from fl_client.site import Site
 from fl_client.training import Trained, state_name, train
@@ -149,14 +150,14 @@ def attested_round(
         cosignature=cosignature,
     )
 
-    # (6) Put it on record before it leaves. Only now is the round worth remembering.
+    # (6) Keep it, and put it on record before it leaves. Killed in between, this site finds it when
+    # it is asked again.
     keep_manifest(site.config.state, attestation, salt, leaves)
-    record = _signed(attestation, leaves, signed)
-    site.registry.append([record], Role.OPERATOR)
     if trained.local:
         state.save(trained.local, trained.rows)
     if pack is None:
         keep_update(request, site, update)
+    put_on_record(site, attestation, leaves, signed)
     return update
 
 
@@ -186,19 +187,6 @@ def _started(plan: RoundPlan) -> RoundStarted:
         round=plan.round,
         purpose=Purpose(plan.purpose),
         model_in=plan.model_in,
-    )
-
-
-def _signed(attestation: Attestation, leaves: Sequence[Leaf], envelope: bytes) -> RoundSigned:
-    return RoundSigned(
-        run_id=attestation.run_id,
-        round=attestation.round,
-        purpose=attestation.purpose,
-        model_in=attestation.model_in,
-        update=attestation.update,
-        manifest=attestation.manifest,
-        entries=tuple(sorted({entry for leaf in leaves for entry in leaf.entries})),
-        attestation=envelope.decode(),
     )
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+import fl_client.round
 from consent.attestation import open_attestation
 from consent.model import Purpose
 from core_model.privacy.accounting import Kind, Spend, rdp_epsilon
@@ -67,6 +68,31 @@ def test_without_a_budget_for_one_more_round_the_answer_can_still_be_sent(privat
     coordinator = Coordinator(config)
     first = run_round(told(coordinator), real(folder))
     assert run_round(told(coordinator), real(folder)).attestation == first.attestation
+
+
+@pytest.mark.parametrize("last", ["keep_update", "put_on_record"])
+def test_a_kill_at_the_end_of_a_round_leaves_one_record_and_one_charge(
+    private, monkeypatch, last
+) -> None:
+    """Killed before the update is kept, its noise was drawn for nothing; after, it is found."""
+    folder, config = private
+    coordinator = Coordinator(config)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fl_client.round, last, killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_round(told(coordinator), real(folder))
+    assert not folder.consent.state().rounds
+    update = run_round(told(coordinator), real(folder))
+    tries = 2 if last == "keep_update" else 1
+    assert len(charges(folder)) == tries * PLAN.steps_per_round
+    (record,) = folder.consent.state().rounds
+    assert record.event.attestation.encode() == update.attestation
+    coordinator.answer("site-a", update)
+    assert coordinator.finish().admitted == ("site-a",)
 
 
 def test_another_request_is_another_round_and_is_charged(private) -> None:

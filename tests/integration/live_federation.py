@@ -77,6 +77,7 @@ class Federation:
             "rounds": self._rounds,
             "worker": lambda: self.workers[site_id].pid,
             "node": lambda: self.nodes[site_id].pid,
+            "training": lambda: self._at_work(site_id),
         }[name]
 
     def _with_words(self, words: bytes) -> int | None:
@@ -89,6 +90,11 @@ class Federation:
             if words in line and str(self.folder.run).encode() in line:
                 return int(process.name)
         return None
+
+    def _at_work(self, site_id: str) -> int | None:
+        """Return a site's worker while a round runs there."""
+        note = load_site_config(self.sites[site_id].config).state / "round.open"
+        return self.workers[site_id].pid if note.exists() else None
 
     def _rounds(self) -> int | None:
         """Return the ServerApp's process; the server itself has the lock for a moment before it."""
