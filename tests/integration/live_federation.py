@@ -49,7 +49,7 @@ class Federation:
             self.folder.root / "said.txt",
             on_failure=True,
         )
-        stack.callback(self.server.stop)
+        stack.callback(self._stop)
         self.workers: dict[str, Unit] = {}
         self.nodes: dict[str, Unit] = {}
         for site_id, folder in self.sites.items():
@@ -59,8 +59,14 @@ class Federation:
             self.workers[site_id] = Unit(run, folder.folder / "worker.txt")
             node = python("fl_client.cli", "node", nodes[site_id].folder, socket)
             self.nodes[site_id] = Unit(node, folder.folder / "node.txt")
-            stack.callback(self.workers[site_id].stop)
-            stack.callback(self.nodes[site_id].stop)
+
+    def _stop(self) -> None:
+        """End all programs, all at once: some take ten seconds."""
+        units = [self.server, *self.workers.values(), *self.nodes.values()]
+        for unit in units:
+            unit.ask_to_stop()
+        for unit in units:
+            unit.stop()
 
     @property
     def round(self) -> int:

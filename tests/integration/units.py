@@ -37,9 +37,13 @@ class Unit:
         process = self._process
         return process.pid if process is not None and process.poll() is None else None
 
+    def ask_to_stop(self) -> None:
+        """Let it end for good, without waiting until it has."""
+        self._is_over.set()
+
     def stop(self) -> None:
         """End it for good."""
-        self._is_over.set()
+        self.ask_to_stop()
         self._thread.join()
 
     def _keep_up(self) -> None:
