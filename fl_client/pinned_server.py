@@ -25,6 +25,7 @@ def pin_server(config: SiteConfig, invitation: Invitation) -> VerifierKey | None
         MalformedError: It is no key.
     """
     if invitation.server_key is None:
+        (config.state / FILE).unlink(missing_ok=True)  # not the key of the server before
         return None
     key = VerifierKey.parse(invitation.server_key)
     config.state.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -63,3 +63,9 @@ def test_the_operator_of_the_site_says_that_it_is_another_server(folder, invitat
     join(folder, invitation)
     join(folder, invitation.model_copy(update={"server_key": OTHER.vkey}), "--replace")
     assert open_site(folder.config).server_key == OTHER
+
+
+def test_a_server_without_a_log_does_not_keep_the_key_of_the_one_before(folder, invitation) -> None:
+    join(folder, invitation)
+    join(folder, invitation.model_copy(update={"server_key": None}), "--replace")
+    assert open_site(folder.config).server_key is None
