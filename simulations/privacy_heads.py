@@ -11,7 +11,8 @@ import numpy as np
 
 from core_model.privacy.plan import IdentityHead, Scope
 from simulations.privacy_cell import CellResult
-from simulations.privacy_identity import Identity, Share
+from simulations.privacy_identity import Identity
+from simulations.results import ScoreResult
 
 _COLUMNS = (
     "scope", "IAT in public", "epsilon", "head, reversal", "F1, new people", "against none",
@@ -109,12 +110,12 @@ def _difference(
     return f"{np.mean(gaps):{style}} ({min(gaps):{style}} to {max(gaps):{style}})"
 
 
-def _over(shares: Sequence[Share], style: str) -> str:
+def _over(shares: Sequence[ScoreResult], style: str) -> str:
     mean, low = np.mean([s.value for s in shares]), min(s.low for s in shares)
     return f"{mean:{style}} ({low:{style}}-{max(s.high for s in shares):{style}})"
 
 
-def _percent(share: Share) -> str:
+def _percent(share: ScoreResult) -> str:
     return _over([share], ".0%")
 
 

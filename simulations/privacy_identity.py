@@ -16,7 +16,6 @@ from pydantic import BaseModel, ConfigDict
 from core_model.config import FinetuneConfig
 from core_model.data.frames import FrameDataset
 from core_model.evaluation.attackers import Evidence, attack
-from core_model.evaluation.metrics import Score
 from core_model.evaluation.predict import predict
 from core_model.evaluation.verification import verify
 from core_model.frozen_head import BIAS
@@ -28,32 +27,19 @@ from core_model.training.private import identity_slots
 from core_model.training.public_head import fit_head, share_named
 from core_model.training.seeds import derive_seed
 from simulations.privacy_public import AUS, CPU, ENCODER, Faces, faces_of, public_model
+from simulations.results import ScoreResult
 
 # Share of the private phase before the reversal begins: a head inside knows nobody yet.
 HEAD_START: dict[IdentityHead, float] = {"none": 0.0, "frozen": 0.0, "inside": 0.35}
-
-
-class Share(BaseModel):
-    """A share with its interval of 95 % by people."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    value: float
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, score: Score) -> Share:
-        """Return a score as it stands in JSON."""
-        return cls(value=score.value, low=score.low, high=score.high)
 
 
 class Identity(BaseModel):
     """How well people are told apart by the features, and what the head itself names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    site: Share  # frames of the people of one site that a converged linear probe names
-    new: Share  # the same of new people
-    equal_error_rate: Share  # of pairs of new people; 0.5 is guessing
+    site: ScoreResult  # frames of the people of one site that a converged linear probe names
+    new: ScoreResult  # the same of new people
+    equal_error_rate: ScoreResult  # of pairs of new people; 0.5 is guessing
     chance: float  # of both probes
     # Faces whose person, or slot, the head names: public ones if it is frozen, those of one site if
     # it is inside; None: there is no head.
@@ -119,8 +105,8 @@ def identity_of(
         slots = identity_slots(at_site.subjects, len(head[BIAS]))
         by_head = _named(head, seen, slots[at_site.identities])
     return Identity(
-        site=Share.of(named.accuracy), new=Share.of(strangers.accuracy),
-        equal_error_rate=Share.of(verify(met).equal_error_rate),
+        site=ScoreResult.of(named.accuracy), new=ScoreResult.of(strangers.accuracy),
+        equal_error_rate=ScoreResult.of(verify(met).equal_error_rate),
         chance=strangers.chance, by_head=by_head,
     )  # fmt: skip
 

@@ -10,8 +10,9 @@ from core_model.frozen_head import BIAS
 from simulations.privacy_cell import Cell, CellResult, Effort, plan_of
 from simulations.privacy_curve import cells_of, make_faces, run_curve
 from simulations.privacy_heads import write_heads
-from simulations.privacy_identity import Identity, Share, first_head, identity_of
+from simulations.privacy_identity import Identity, first_head, identity_of
 from simulations.privacy_public import public_model
+from simulations.results import ScoreResult
 
 # As a curve of an earlier version kept it.
 OLD = (
@@ -46,9 +47,10 @@ def test_heads_differ_in_nothing_but_the_head() -> None:
 
 
 def result(kind, seed, f1, named):
-    share, sure = Share(value=named, low=named - 0.1, high=named + 0.1), 0.9
+    share, sure = ScoreResult(value=named, low=named - 0.1, high=named + 0.1), 0.9
     told = Identity(
-        site=share, new=share, equal_error_rate=Share(value=0.2, low=0.1, high=0.3), chance=0.02,
+        site=share, new=share, chance=0.02,
+        equal_error_rate=ScoreResult(value=0.2, low=0.1, high=0.3),
         by_head=None if kind == "none" else sure,
     )  # fmt: skip
     cell = Cell(
